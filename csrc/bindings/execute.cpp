@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The lazily opened CUDA library, the GIL, and the choice between devices.
+#include "execute.h"
+
+#include <dlfcn.h>
+
+#include <mutex>
+
+#include "../cpu/elementwise.h"
+#include "../cuda/abi.h"
+
+namespace brazen::bindings {
+namespace {
+
+// Giving the GIL away and taking it back costs about 0.1 us uncontended, far more contended.
+constexpr int64_t kReleasePicoseconds = 20'000'000;
+
+#if !defined(BRAZEN_CUDA_WHY_NOT)
+#define BRAZEN_CUDA_WHY_NOT ""
+#endif
+
+struct CudaLibrary {
+  void* handle = nullptr;
+  std::string path;
+  std::string why_not;
+  decltype(&brazen_cuda_describe) describe = nullptr;
+  decltype(&brazen_cuda_elementwise) elementwise = nullptr;
+  decltype(&brazen_cuda_reduction) reduction = nullptr;
+};
+
+template <class Function>
+bool find(CudaLibrary& library, const char* symbol, Function& function) {
+  function = reinterpret_cast<Function>(dlsym(library.handle, symbol));
+  if (!function) library.why_not = library.path + " lacks the symbol " + symbol + "; it belongs to another version of brazen";
+  return function != nullptr;
+}
+
+CudaLibrary open_library(const std::string& path) {
+  CudaLibrary library;
+  library.path = path;
+  library.handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library.handle) {
+    library.why_not = "the CUDA library is not part of this build";
+    if (*BRAZEN_CUDA_WHY_NOT) library.why_not += std::string(" (") + BRAZEN_CUDA_WHY_NOT + ")";
+    return library;
+  }
+  if (!find(library, "brazen_cuda_describe", library.describe) || !find(library, "brazen_cuda_elementwise", library.elementwise) ||
+      !find(library, "brazen_cuda_reduction", library.reduction))
+    return library;
+  cuda::Description description{};
+  char message[512] = "";
+  library.describe(&description, message, sizeof message);
+  if (description.abi != cuda::kAbi)
+    library.why_not = path + " speaks ABI " + std::to_string(description.abi) + ", this module " + std::to_string(cuda::kAbi) +
+                      "; reinstall brazen";
+  return library;
+}
+
+std::string default_path() {
+  Dl_info info;
+  if (!dladdr(reinterpret_cast<const void*>(&default_path), &info)) return "";
+  std::string folder = info.dli_fname;
+  return folder.substr(0, folder.rfind('/') + 1) + "lib/libbrazen_cuda13.so";
+}
+
+CudaLibrary& library() {
+  static CudaLibrary opened = open_library(default_path());
+  return opened;
+}
+
+const CudaLibrary& usable_library() {
+  const CudaLibrary& opened = library();
+  if (!opened.why_not.empty())
+    throw std::runtime_error("brazen: a CUDA array needs the CUDA library: " + opened.why_not +
+                             "; install a wheel that holds it, or build with BRAZEN_CUDA=ON");
+  return opened;
+}
+
+void check(cuda::Status status, const char* message, const char* operation) {
+  if (status == cuda::Status::ok) return;
+  const std::string text = std::string(operation) + ": " + message;
+  if (status == cuda::Status::out_of_memory) {
+    PyErr_SetString(PyExc_MemoryError, text.c_str());
+    throw py::error_already_set();
+  }
+  if (status == cuda::Status::bad_argument) throw ValueMismatch(text);
+  throw std::runtime_error(text);
+}
+
+template <class Call, class Entry>
+void launch(const Call& call, Entry entry, const ArrayView& x, const char* operation) {
+  char message[512] = "";
+  const cuda::Launch where{x.device, x.stream, message, sizeof message};
+  cuda::Status status;
+  {
+    const py::gil_scoped_release release;  // a launch may wait for room in the queue
+    status = entry(&call, &where);
+  }
+  check(status, message, operation);
+}
+
+template <class Call>
+void run_on_cpu(const Call& call, int64_t picoseconds) {
+  if (picoseconds < kReleasePicoseconds) return cpu::run(call);
+  const py::gil_scoped_release release;
+  cpu::run(call);
+}
+
+}  // namespace
+
+void execute(const ElementwiseCall& call, const ArrayView& x) {
+  if (call.layout.size == 0) return;
+  if (x.device == kHost) return run_on_cpu(call, call.cost_picoseconds());
+  launch(call, usable_library().elementwise, x, kRegistry.operations[call.operation].info.name);
+}
+
+void execute(const ReductionCall& call, const ArrayView& x) {
+  if (x.device == kHost) return run_on_cpu(call, call.terms.cost_picoseconds());
+  launch(call, usable_library().reduction, x, kRegistry.operations[call.terms.operation].info.name);
+}
+
+py::dict cuda_info() {
+  const CudaLibrary& opened = library();
+  py::dict info;
+  info["library"] = opened.handle ? py::object(py::str(opened.path)) : py::object(py::none());
+  info["archs"] = py::none();
+  info["runtime"] = py::none();
+  info["driver"] = py::none();
+  info["devices"] = 0;
+  info["why_not"] = opened.why_not;
+  if (!opened.handle || !opened.why_not.empty()) return info;
+  cuda::Description description{};
+  char message[512] = "";
+  const cuda::Status status = opened.describe(&description, message, sizeof message);
+  info["archs"] = description.archs ? description.archs : "";
+  info["runtime"] = description.runtime_version;
+  info["driver"] = description.driver_version;
+  info["devices"] = description.device_count;
+  info["why_not"] = status == cuda::Status::ok ? "" : message;
+  return info;
+}
+
+void load_cuda_library(const std::string& path) {
+  CudaLibrary opened = open_library(path);
+  if (!opened.why_not.empty()) throw std::runtime_error("brazen: " + opened.why_not);
+  library() = opened;
+}
+
+}  // namespace brazen::bindings

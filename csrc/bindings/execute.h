@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Sends a described call to the CPU loops or to the CUDA library. It looks at no array.
+#pragma once
+
+#include "../core/call.h"
+#include "arrays.h"
+
+namespace brazen::bindings {
+
+// `x` tells where: its device and stream.
+void execute(const ElementwiseCall& call, const ArrayView& x);
+void execute(const ReductionCall& call, const ArrayView& x);
+
+// What the doctor says about the CUDA library: {"library", "archs", "runtime", "driver", "devices", "why_not"}.
+py::dict cuda_info();
+
+// Test-only: opens another library behind the same ABI.
+void load_cuda_library(const std::string& path);
+
+}  // namespace brazen::bindings

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Runs one elementwise call, or the fixed-shape sum of one, on the CPU. No formula and no instruction set here.
+#pragma once
+
+#include "../core/call.h"
+
+namespace brazen::cpu {
+
+// The layout must already be simplified.
+void run(const ElementwiseCall& call);
+
+void run(const ReductionCall& call);
+
+// B of the benchmarks: a copy by all threads with stores past the caches.
+void stream_copy(void* to, const void* from, int64_t bytes);
+
+}  // namespace brazen::cpu

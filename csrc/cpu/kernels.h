@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What one instruction set offers: a table of loops over short contiguous runs. It names no instruction set's types.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../core/dtype.h"
+#include "../core/registry.h"
+
+namespace brazen::cpu {
+
+// `in` and `out` hold one pointer per array (groups spread out) of `n` elements of the compute type each; an output may
+// be the same run as an input, never a shifted one.
+using TileKernel = void (*)(const double* parameters, const void* const* in, void* const* out, size_t n);
+
+struct KernelTable {
+  const char* isa;
+  TileKernel kernels[kOperations][kDirections][kComputeTypes];
+  // Indexed by the 16-bit DTypes.
+  void (*widen[2])(const uint16_t* from, float* to, size_t n);
+  void (*narrow[2])(const float* from, uint16_t* to, size_t n);
+  // Copies past the caches; a no-op difference elsewhere.
+  void (*stream)(void* to, const void* from, size_t bytes);
+  void (*stream_fence)();
+  // The sum of up to 1,024 rows, in the order of formulas/reduction.h.
+  float (*sum_float)(const float* rows, size_t n);
+  double (*sum_double)(const double* rows, size_t n);
+};
+
+}  // namespace brazen::cpu

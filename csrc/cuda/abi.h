@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The C ABI between the core module and the CUDA library: every function that crosses, and nothing of CUDA's own types.
+#pragma once
+
+#include <cstddef>
+
+#include "../core/call.h"
+
+#if defined(BRAZEN_CUDA_LIBRARY)
+#define BRAZEN_ABI extern "C" __attribute__((visibility("default")))
+#else
+#define BRAZEN_ABI extern "C"
+#endif
+
+namespace brazen::cuda {
+
+// Both sides are built from one tree; the core refuses a library whose number differs. Raise it when a struct changes.
+inline constexpr int kAbi = 1;
+
+enum class Status : int32_t { ok, bad_argument, no_driver, no_device, no_kernel_image, out_of_memory, failed };
+
+// Where a call runs, and where the library writes why it did not.
+struct Launch {
+  int32_t device;
+  void* stream;  // a cudaStream_t
+  char* message;
+  size_t message_size;
+};
+
+struct Description {
+  int32_t abi;
+  int32_t runtime_version;  // 13000 for CUDA 13.0
+  int32_t driver_version;   // 0 without a driver
+  int32_t device_count;
+  const char* archs;  // "75;80;...;120+PTX", as built
+};
+
+}  // namespace brazen::cuda
+
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_describe(brazen::cuda::Description* description, char* message, size_t size);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_elementwise(const brazen::ElementwiseCall* call, const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_reduction(const brazen::ReductionCall* call, const brazen::cuda::Launch* launch);

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Every activation of one argument: value and derivative of one element, and the registry. No loop, no machine.
+//
+// NaN must come out where NaN goes in, so comparisons are written to fall through to x. Where a limit at infinity would
+// be inf * 0, the argument is clamped at a point beyond which the result no longer changes. At a kink the derivative is
+// that of the left side, but for hard_shrink and soft_shrink (0 on the closed band).
+#pragma once
+
+#include "math.h"
+#include "operation.h"
+
+namespace brazen {
+inline namespace BRAZEN_TARGET {
+
+// `low` up to and including `edge`, `high` above it, NaN for NaN.
+template <class T>
+FORMULA T step(T x, T edge, T low, T high) {
+  return x > edge ? high : (x <= edge ? low : x);
+}
+
+template <class T>
+FORMULA T clamp(T x, T low, T high) {
+  return x < low ? low : (x > high ? high : x);
+}
+
+// 1 inside the open interval (low, high), 0 outside, NaN for NaN.
+template <class T>
+FORMULA T inside(T x, T low, T high) {
+  return x <= low ? T(0) : (x >= high ? T(0) : (x > low ? T(1) : x));
+}
+
+// exp(-|x|) and 1 / (1 + exp(-|x|)): all that sigmoid, tanh and their derivatives need, without cancellation.
+template <class T>
+struct Logistic {
+  T tail, inverse;
+
+  FORMULA explicit Logistic(T x) : tail(math::exp(-math::abs(x))), inverse(T(1) / (T(1) + tail)) {}
+  FORMULA T value(T x) const { return x < 0 ? tail * inverse : inverse; }
+  FORMULA T derivative() const { return tail * inverse * inverse; }
+};
+
+template <class T>
+struct Linear {
+  static constexpr OperationInfo info{"linear", 20, 30};
+  FORMULA T forward(T x) const { return x; }
+  FORMULA T derivative(T x) const { return x == x ? T(1) : x; }
+};
+
+template <class T>
+struct Relu {
+  static constexpr OperationInfo info{"relu", 30, 40};
+  FORMULA T forward(T x) const { return x <= 0 ? T(0) : x; }
+  FORMULA T derivative(T x) const { return step(x, T(0), T(0), T(1)); }
+};
+
+template <class T>
+struct Relu6 {
+  static constexpr OperationInfo info{"relu6", 30, 40};
+  FORMULA T forward(T x) const { return clamp(x, T(0), T(6)); }
+  FORMULA T derivative(T x) const { return inside(x, T(0), T(6)); }
+};
+
+template <class T>
+struct LeakyRelu {
+  static constexpr OperationInfo info{"leaky_relu", 30, 40, {{"alpha", 0.01}}};
+  T alpha;
+  FORMULA T forward(T x) const { return x > 0 ? x : alpha * x; }
+  FORMULA T derivative(T x) const { return step(x, T(0), alpha, T(1)); }
+};
+
+template <class T>
+struct Elu {
+  static constexpr OperationInfo info{"elu", 160, 130, {{"alpha", 1.0}}};
+  T alpha;
+  FORMULA T forward(T x) const { return x > 0 ? x : alpha * math::expm1(x); }
+  FORMULA T derivative(T x) const { return x > 0 ? T(1) : alpha * math::exp(x); }
+};
+
+template <class T>
+struct Celu {
+  static constexpr OperationInfo info{"celu", 180, 150, {{"alpha", 1.0}}};
+  T alpha;
+  FORMULA T forward(T x) const { return x > 0 ? x : alpha * math::expm1(x / alpha); }
+  FORMULA T derivative(T x) const { return x > 0 ? T(1) : math::exp(x / alpha); }
+};
+
+template <class T>
+struct Selu {
+  static constexpr OperationInfo info{"selu", 160, 130};
+  static constexpr T scale = T(1.0507009873554804934193349852946);
+  static constexpr T scale_alpha = T(1.7580993408473768599402175208123);
+  FORMULA T forward(T x) const { return x > 0 ? scale * x : scale_alpha * math::expm1(x); }
+  FORMULA T derivative(T x) const { return x > 0 ? scale : scale_alpha * math::exp(x); }
+};
+
+// x times the normal distribution function (Hendrycks and Gimpel, 2016). Beyond |x| = 16 the factor is 0 or 1.
+template <class T>
+struct Gelu {
+  static constexpr OperationInfo info{"gelu", 200, 300};
+  static constexpr T sqrt_half = T(0.70710678118654752440084436210485);
+  FORMULA static T cdf(T x) { return T(0.5) * (T(1) + math::erf(x * sqrt_half)); }
+  FORMULA T forward(T x) const { return (x < -40 ? T(-40) : x) * cdf(x); }
+  FORMULA T derivative(T x) const {
+    const T near = clamp(x, T(-40), T(40));
+    const T density = math::exp(T(-0.5) * near * near) * T(0.39894228040143267793994605993438);
+    return math::fma(near, density, cdf(x));
+  }
+};
+
+// The tanh approximation of gelu, written as x * sigmoid(2u) so that the negative tail keeps its relative accuracy.
+template <class T>
+struct GeluTanh {
+  static constexpr OperationInfo info{"gelu_tanh", 220, 260};
+  static constexpr T twice_sqrt_2_over_pi = T(1.5957691216057307117597842397375);
+  static constexpr T cubic = T(0.044715);
+  FORMULA static T twice_u(T x) { return twice_sqrt_2_over_pi * x * math::fma(cubic, x * x, T(1)); }
+  FORMULA T forward(T x) const {
+    const T near = clamp(x, T(-40), T(40));
+    const T u2 = twice_u(near);
+    return (x < -40 ? T(-40) : x) * Logistic<T>(u2).value(u2);
+  }
+  FORMULA T derivative(T x) const {
+    const T near = clamp(x, T(-40), T(40));
+    const T u2 = twice_u(near);
+    const Logistic<T> logistic(u2);
+    const T slope = near * twice_sqrt_2_over_pi * math::fma(3 * cubic, near * near, T(1));
+    return math::fma(slope, logistic.derivative(), logistic.value(u2));
+  }
+};
+
+// x * sigmoid(x). Below -64 the exponential is taken 32 higher and scaled down last: a product with a subnormal
+// exponential would lose the digits that a 4 ulp tail needs.
+template <class T>
+struct Silu {
+  static constexpr OperationInfo info{"silu", 150, 170};
+  FORMULA T forward(T x) const {
+    constexpr T lift = sizeof(T) == 4 ? T(32) : T(64);
+    constexpr T edge = sizeof(T) == 4 ? T(-64) : T(-640);
+    constexpr T lowered = sizeof(T) == 4 ? T(1.2664165549094175723e-14) : T(1.6038108905486378529e-28);
+    const T near = x < -T(sizeof(T) == 4 ? 120 : 800) ? -T(sizeof(T) == 4 ? 120 : 800) : x;
+    const bool far = near < edge;
+    const Logistic<T> logistic(far ? near + lift : near);
+    return near * logistic.value(near) * (far ? lowered : T(1));
+  }
+  FORMULA T derivative(T x) const {
+    const T near = clamp(x, T(-800), T(800));
+    const Logistic<T> logistic(near);
+    return math::fma(near, logistic.derivative(), logistic.value(near));
+  }
+};
+
+// x * tanh(softplus(x)) = x * n / (n + 2) with n = e(e + 2), e = exp(x) (Misra, 2019). Beyond 40 the ratio is 1.
+template <class T>
+struct Mish {
+  static constexpr OperationInfo info{"mish", 170, 220};
+  FORMULA T forward(T x) const {
+    const T e = math::exp(x > 40 ? T(40) : x);
+    const T n = e * (e + 2);
+    return (x < -800 ? T(-800) : x) * (n / (n + 2));
+  }
+  FORMULA T derivative(T x) const {
+    const T near = clamp(x, T(-800), T(40));
+    const T e = math::exp(near);
+    const T n = e * (e + 2);
+    const T inverse = T(1) / (n + 2);
+    return math::fma(near, 4 * e * (1 + e) * inverse * inverse, n * inverse);
+  }
+};
+
+template <class T>
+struct Sigmoid {
+  static constexpr OperationInfo info{"sigmoid", 140, 150};
+  FORMULA T forward(T x) const { return Logistic<T>(x).value(x); }
+  FORMULA T derivative(T x) const { return Logistic<T>(x).derivative(); }
+};
+
+template <class T>
+FORMULA T softplus(T x) {
+  return (x < 0 ? T(0) : x) + math::log1p(math::exp(-math::abs(x)));
+}
+
+template <class T>
+struct LogSigmoid {
+  static constexpr OperationInfo info{"log_sigmoid", 300, 150};
+  FORMULA T forward(T x) const { return -softplus(-x); }
+  FORMULA T derivative(T x) const { return Logistic<T>(x).value(-x); }
+};
+
+template <class T>
+struct Tanh {
+  static constexpr OperationInfo info{"tanh", 160, 150};
+  FORMULA T forward(T x) const { return math::tanh(x); }
+  // 4 e / (1 + e)^2 with e = exp(-2|x|): 1 - tanh^2 would be 0 from x = 9 on.
+  FORMULA T derivative(T x) const { return 4 * Logistic<T>(2 * x).derivative(); }
+};
+
+template <class T>
+struct Softplus {
+  static constexpr OperationInfo info{"softplus", 300, 150};
+  FORMULA T forward(T x) const { return softplus(x); }
+  FORMULA T derivative(T x) const { return Logistic<T>(x).value(x); }
+};
+
+template <class T>
+struct Softsign {
+  static constexpr OperationInfo info{"softsign", 60, 80};
+  // x / (1 + |x|) is 1 long before this bound; it keeps inf / inf away.
+  static constexpr T far = T(1e30);
+  FORMULA T forward(T x) const {
+    const T near = clamp(x, -far, far);
+    return near / (T(1) + math::abs(near));
+  }
+  FORMULA T derivative(T x) const {
+    const T inverse = T(1) / (T(1) + math::abs(x));
+    return inverse * inverse;
+  }
+};
+
+// (x + sqrt(x^2 + b)) / 2; for x < 0 by the conjugate, which does not cancel.
+template <class T>
+struct Squareplus {
+  static constexpr OperationInfo info{"squareplus", 110, 110, {{"b", 4.0}}};
+  T b;
+  static constexpr T far = sizeof(T) == 4 ? T(1e15) : T(1e150);  // beyond it x^2 + b rounds to x^2, and would overflow
+  FORMULA T root(T magnitude) const {
+    return magnitude > far ? magnitude : math::sqrt(math::fma(magnitude, magnitude, b));
+  }
+  FORMULA T forward(T x) const {
+    const T magnitude = math::abs(x);
+    const T sum = magnitude + root(magnitude);
+    const T conjugate = T(0.5) * b / sum;
+    return x >= 0 ? T(0.5) * sum : (sum > 0 ? conjugate : sum);
+  }
+  FORMULA T derivative(T x) const {
+    const T magnitude = math::abs(x);
+    const T over = root(magnitude);
+    const T near = clamp(x, -far, far);
+    const T ratio = near / (magnitude > far ? far : over);
+    const T conjugate = T(0.5) * b / (over * (over + magnitude));
+    return x >= 0 ? T(0.5) + T(0.5) * ratio : (magnitude > far ? T(0) : conjugate);
+  }
+};
+
+template <class T>
+struct Exponential {
+  static constexpr OperationInfo info{"exponential", 100, 110};
+  FORMULA T forward(T x) const { return math::exp(x); }
+  FORMULA T derivative(T x) const { return math::exp(x); }
+};
+
+template <class T>
+struct HardSigmoid {
+  static constexpr OperationInfo info{"hard_sigmoid", 40, 50};
+  FORMULA T forward(T x) const { return clamp(x + 3, T(0), T(6)) / 6; }
+  FORMULA T derivative(T x) const { return inside(x, T(-3), T(3)) / 6; }
+};
+
+template <class T>
+struct HardTanh {
+  static constexpr OperationInfo info{"hard_tanh", 30, 40};
+  FORMULA T forward(T x) const { return clamp(x, T(-1), T(1)); }
+  FORMULA T derivative(T x) const { return inside(x, T(-1), T(1)); }
+};
+
+template <class T>
+struct HardSilu {
+  static constexpr OperationInfo info{"hard_silu", 50, 60};
+  FORMULA T forward(T x) const { return (x < -3 ? T(-3) : x) * (clamp(x + 3, T(0), T(6)) / 6); }
+  FORMULA T derivative(T x) const { return x <= -3 ? T(0) : (x >= 3 ? T(1) : (2 * x + 3) / 6); }
+};
+
+template <class T>
+struct HardShrink {
+  static constexpr OperationInfo info{"hard_shrink", 30, 40, {{"threshold", 0.5}}};
+  T threshold;
+  FORMULA T forward(T x) const { return math::abs(x) <= threshold ? T(0) : x; }
+  FORMULA T derivative(T x) const { return step(math::abs(x), threshold, T(0), T(1)); }
+};
+
+template <class T>
+struct SoftShrink {
+  static constexpr OperationInfo info{"soft_shrink", 40, 40, {{"threshold", 0.5}}};
+  T threshold;
+  FORMULA T forward(T x) const { return math::abs(x) <= threshold ? T(0) : (x < 0 ? x + threshold : x - threshold); }
+  FORMULA T derivative(T x) const { return step(math::abs(x), threshold, T(0), T(1)); }
+};
+
+template <class T>
+struct TanhShrink {
+  static constexpr OperationInfo info{"tanh_shrink", 170, 180};
+  FORMULA T forward(T x) const { return x - math::tanh(x); }
+  FORMULA T derivative(T x) const {
+    const T t = math::tanh(x);
+    return t * t;
+  }
+};
+
+template <class T>
+struct Threshold {
+  static constexpr OperationInfo info{"threshold", 30, 40, {{"threshold", kRequired}, {"value", kRequired}}};
+  T threshold, value;
+  FORMULA T forward(T x) const { return x <= threshold ? value : x; }
+  FORMULA T derivative(T x) const { return step(x, threshold, T(0), T(1)); }
+};
+
+template <class T>
+struct SparsePlus {
+  static constexpr OperationInfo info{"sparse_plus", 40, 40};
+  FORMULA T forward(T x) const {
+    const T lifted = clamp(x, T(-1), T(1)) + 1;
+    return x >= 1 ? x : T(0.25) * lifted * lifted;
+  }
+  FORMULA T derivative(T x) const { return T(0.5) * (clamp(x, T(-1), T(1)) + 1); }
+};
+
+template <class T>
+struct SparseSigmoid {
+  static constexpr OperationInfo info{"sparse_sigmoid", 40, 40};
+  FORMULA T forward(T x) const { return T(0.5) * (clamp(x, T(-1), T(1)) + 1); }
+  FORMULA T derivative(T x) const { return T(0.5) * inside(x, T(-1), T(1)); }
+};
+
+using Activations =
+    OperationList<Linear, Relu, Relu6, LeakyRelu, Elu, Celu, Selu, Gelu, GeluTanh, Silu, Mish, Sigmoid, LogSigmoid, Tanh,
+                  Softplus, Softsign, Squareplus, Exponential, HardSigmoid, HardTanh, HardSilu, HardShrink, SoftShrink,
+                  TanhShrink, Threshold, SparsePlus, SparseSigmoid>;
+
+}  // namespace BRAZEN_TARGET
+}  // namespace brazen

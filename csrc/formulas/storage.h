@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// float32 to and from the two 16-bit formats, round to nearest even, in integers: hardware conversions of bfloat16 flush
+// subnormals. Every NaN becomes the quiet one without payload.
+#pragma once
+
+#include <cstdint>
+
+#include "math.h"
+
+namespace brazen {
+inline namespace BRAZEN_TARGET {
+
+FORMULA float from_bfloat16(uint16_t half) { return math::from_bits<float>(static_cast<uint32_t>(half) << 16); }
+
+FORMULA uint16_t to_bfloat16(float x) {
+  const uint32_t u = math::bits(x);
+  const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+
+FORMULA float from_float16(uint16_t half) {
+  const uint32_t sign = (static_cast<uint32_t>(half) & 0x8000u) << 16;
+  const uint32_t magnitude = (static_cast<uint32_t>(half) & 0x7fffu) << 13;
+  const uint32_t normal = magnitude + (112u << 23);
+  // A subnormal half is a multiple of 2^-24: placed under a leading one, which is then subtracted exactly.
+  const uint32_t subnormal = math::bits(math::from_bits<float>(magnitude + (113u << 23)) - math::from_bits<float>(113u << 23));
+  const uint32_t special = magnitude + (224u << 23);
+  const uint32_t finite = magnitude < (1u << 23) ? subnormal : normal;
+  return math::from_bits<float>(sign | (magnitude >= (31u << 23) ? special : finite));
+}
+
+FORMULA uint16_t to_float16(float x) {
+  const uint32_t u = math::bits(x);
+  const uint32_t sign = (u >> 16) & 0x8000u;
+  const uint32_t magnitude = u & 0x7fffffffu;
+  const uint32_t rebiased = magnitude - (112u << 23);
+  const uint32_t rounded = (rebiased + 0xfffu + ((rebiased >> 13) & 1u)) >> 13;
+  const uint32_t normal = rounded > 0x7c00u ? 0x7c00u : rounded;
+  // Adding 1/2 leaves the subnormal half's 10 bits at the bottom of the sum, rounded by the addition itself.
+  const uint32_t subnormal = math::bits(math::from_bits<float>(magnitude) + 0.5f) - math::bits(0.5f);
+  const uint32_t finite = magnitude < (113u << 23) ? subnormal : (magnitude >= (143u << 23) ? 0x7c00u : normal);
+  return static_cast<uint16_t>(magnitude > 0x7f800000u ? 0x7e00u : (sign | finite));
+}
+
+}  // namespace BRAZEN_TARGET
+}  // namespace brazen
