@@ -2,6 +2,8 @@
 // prelu, the glu kinds and maxout: views of their arrays and checks of their shapes.
 #include "gates.h"
 
+#include <pybind11/stl.h>
+
 #include <optional>
 
 #include "arrays.h"
