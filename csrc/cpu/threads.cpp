@@ -75,12 +75,12 @@ class Pool {
  public:
   void run(int64_t chunks, int threads, ChunkFunction function, void* context) {
     grow(threads - 1);
+    keep_workers_off_this_cpu();
     region_ = {function, context, chunks};
     next_.store(0, std::memory_order_relaxed);
     // Workers beyond `helpers` skip this region.
     const int helpers = std::min(threads - 1, workers_);
     helpers_.store(helpers, std::memory_order_relaxed);
-    caller_cpu_.store(sched_getcpu(), std::memory_order_relaxed);
     inside_.store(kOpen, std::memory_order_release);
     generation_.fetch_add(1, std::memory_order_seq_cst);
     if (sleepers_.load(std::memory_order_seq_cst) > 0) futex(generation_, FUTEX_WAKE, kMaxThreads);
@@ -124,7 +124,6 @@ class Pool {
       seen = wait_for_change(seen);
       if (index >= helpers_.load(std::memory_order_relaxed)) continue;
       if (!enter()) continue;
-      keep_off_the_callers_cpu();
       work(region_);
       inside_.fetch_sub(1, std::memory_order_acq_rel);
     }
@@ -144,14 +143,17 @@ class Pool {
     return now;
   }
 
-  // Linux likes to wake a thread where its waker runs; there it would wait for the caller instead of helping it.
-  void keep_off_the_callers_cpu() {
-    const int caller = caller_cpu_.load(std::memory_order_relaxed);
-    if (caller < 0 || sched_getcpu() != caller) return;
-    cpu_set_t allowed;
-    if (sched_getaffinity(getpid(), sizeof allowed, &allowed) != 0) return;
-    CPU_CLR(caller, &allowed);
-    if (CPU_COUNT(&allowed) > 0) sched_setaffinity(0, sizeof allowed, &allowed);
+  // Linux likes to wake a thread where its waker runs; there it would wait for the caller instead of helping it. The
+  // caller moves its workers before waking them: a worker that has not run yet could not move itself.
+  void keep_workers_off_this_cpu() {
+    const int cpu = sched_getcpu();
+    if (cpu == avoided_cpu_ || cpu < 0) return;
+    cpu_set_t elsewhere;
+    if (sched_getaffinity(0, sizeof elsewhere, &elsewhere) != 0) return;
+    CPU_CLR(cpu, &elsewhere);
+    if (CPU_COUNT(&elsewhere) == 0) return;
+    for (int i = 0; i < workers_; ++i) pthread_setaffinity_np(threads_[i], sizeof elsewhere, &elsewhere);
+    avoided_cpu_ = cpu;
   }
 
   void grow(int workers) {
@@ -161,7 +163,6 @@ class Pool {
         int index;
       };
       auto* start = new Start{this, workers_};
-      pthread_t thread;
       const auto entry = [](void* raw) -> void* {
         const Start start = *static_cast<Start*>(raw);
         delete static_cast<Start*>(raw);
@@ -172,24 +173,25 @@ class Pool {
       sigset_t all, before;
       sigfillset(&all);
       pthread_sigmask(SIG_SETMASK, &all, &before);
-      const int failed = pthread_create(&thread, nullptr, entry, start);
+      const int failed = pthread_create(&threads_[workers_], nullptr, entry, start);
       pthread_sigmask(SIG_SETMASK, &before, nullptr);
       if (failed) {
         delete start;
         return;
       }
-      pthread_detach(thread);
-      ++workers_;
+      ++workers_;  // never joined: workers end with the process
+      avoided_cpu_ = -1;
     }
   }
 
   Region region_;
   int workers_ = 0;
+  int avoided_cpu_ = -1;
+  pthread_t threads_[kMaxThreads];
   alignas(64) std::atomic<int64_t> next_{0};
   alignas(64) std::atomic<uint32_t> generation_{0};
   std::atomic<int32_t> sleepers_{0};
   std::atomic<int32_t> helpers_{0};
-  std::atomic<int> caller_cpu_{-1};
   alignas(64) std::atomic<uint32_t> inside_{0};
 };
 
