@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line: `python -m brazen info | selftest | bench | demo`. Each command lives in its own module."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from ._doctor import describe, info
+
+
+def show_info(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("brazen info", description="What this installation can do, and why not more.")
+    parser.add_argument("--json", action="store_true", help="the dictionary of brazen.info()")
+    facts = info()
+    print(json.dumps(facts, indent=2) if parser.parse_args(arguments).json else describe(facts))
+    return 0
+
+
+def run_selftest(arguments: list[str]) -> int:
+    from .selftest import main
+
+    return main(arguments)
+
+
+def _bench() -> Any:
+    try:
+        from . import bench
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"brazen bench needs {error.name}: pip install 'brazen[demo]'") from None
+    return bench
+
+
+def run_bench(arguments: list[str]) -> int:
+    return _bench().main(arguments) or 0
+
+
+def run_demo(arguments: list[str]) -> int:
+    """The doctor, then the table of activations: error, speed against the reference, fraction of the copy bandwidth."""
+    argparse.ArgumentParser("brazen demo", description=run_demo.__doc__).parse_args(arguments)
+    print(describe(info()), end="\n\n", flush=True)
+    bench = _bench()
+    return (bench.demo() if hasattr(bench, "demo") else bench.main([])) or 0
+
+
+COMMANDS = {"info": show_info, "selftest": run_selftest, "bench": run_bench, "demo": run_demo}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    parser = argparse.ArgumentParser("brazen", description="Fused training kernels for NumPy and CuPy arrays.")
+    parser.add_argument(
+        "command", choices=COMMANDS, help="info: the doctor; selftest: every op checked here; bench; demo"
+    )
+    given = sys.argv[1:] if arguments is None else arguments
+    return COMMANDS[parser.parse_args(given[:1]).command](given[1:])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
