@@ -2,6 +2,8 @@
 // Reads NumPy arrays by their struct, CuPy arrays by their attributes, everything else through DLPack.
 #include "arrays.h"
 
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
