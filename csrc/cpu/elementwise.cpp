@@ -14,13 +14,14 @@
 namespace brazen::cpu {
 namespace {
 
-// Waking threads costs as much as this much work on one.
-constexpr int64_t kParallelPicoseconds = 10'000'000;
+// From this much work on, a second thread helps: about 1 us for a worker that spins, and a caller that never waits for one
+// that sleeps.
+constexpr int64_t kParallelPicoseconds = 8'000'000;
 constexpr int64_t kTileElements = 1024;
 // A chunk is what a thread claims at once: long enough to amortise the claim, short enough to balance.
 constexpr int64_t kMinChunk = 8 * kTileElements, kMaxChunk = 64 * kTileElements;
 // Memory traffic, not arithmetic, costs at least this much an element once data leave the caches.
-constexpr int64_t kMemoryPicoseconds = 100;
+constexpr int64_t kMemoryPicoseconds = 40;
 // Formulas below this cost wait for memory: they fetch the next tile while storing this one. Above it the fetches would
 // only delay the stores (tanh: 0.82 of a plain copy with them, 0.85 without).
 constexpr int64_t kCheapPicoseconds = 150;

@@ -20,8 +20,16 @@ FORMULA T step(T x, T edge, T low, T high) {
 
 template <class T>
 FORMULA T clamp(T x, T low, T high) {
-  return x < low ? low : (x > high ? high : x);
+  return math::at_most(high, math::at_least(low, x));
 }
+
+// A constant interval, clamping in two instructions.
+template <class T>
+struct Interval {
+  T low, high;
+  FORMULA Interval(double from, double to) : low(opaque(T(from))), high(opaque(T(to))) {}
+  FORMULA T clamp(T x) const { return math::at_most(high, math::at_least(low, x)); }
+};
 
 // 1 inside the open interval (low, high), 0 outside, NaN for NaN.
 template <class T>
@@ -41,28 +49,30 @@ struct Logistic {
 
 template <class T>
 struct Linear {
-  static constexpr OperationInfo info{"linear", 20, 30};
+  static constexpr OperationInfo info{"linear", 40, 60};
   FORMULA T forward(T x) const { return x; }
   FORMULA T derivative(T x) const { return x == x ? T(1) : x; }
 };
 
 template <class T>
 struct Relu {
-  static constexpr OperationInfo info{"relu", 30, 40};
-  FORMULA T forward(T x) const { return x <= 0 ? T(0) : x; }
+  static constexpr OperationInfo info{"relu", 40, 80};
+  T zero = opaque(T(0));
+  FORMULA T forward(T x) const { return math::at_least(zero, x); }
   FORMULA T derivative(T x) const { return step(x, T(0), T(0), T(1)); }
 };
 
 template <class T>
 struct Relu6 {
-  static constexpr OperationInfo info{"relu6", 30, 40};
-  FORMULA T forward(T x) const { return clamp(x, T(0), T(6)); }
+  static constexpr OperationInfo info{"relu6", 40, 90};
+  Interval<T> range{0, 6};
+  FORMULA T forward(T x) const { return range.clamp(x); }
   FORMULA T derivative(T x) const { return inside(x, T(0), T(6)); }
 };
 
 template <class T>
 struct LeakyRelu {
-  static constexpr OperationInfo info{"leaky_relu", 30, 40, {{"alpha", 0.01}}};
+  static constexpr OperationInfo info{"leaky_relu", 50, 80, {{"alpha", 0.01}}};
   T alpha;
   FORMULA T forward(T x) const { return x > 0 ? x : alpha * x; }
   FORMULA T derivative(T x) const { return step(x, T(0), alpha, T(1)); }
@@ -203,7 +213,7 @@ struct Softplus {
 
 template <class T>
 struct Softsign {
-  static constexpr OperationInfo info{"softsign", 60, 80};
+  static constexpr OperationInfo info{"softsign", 110, 80};
   // x / (1 + |x|) is 1 long before this bound; it keeps inf / inf away.
   static constexpr T far = T(1e30);
   FORMULA T forward(T x) const {
@@ -219,25 +229,21 @@ struct Softsign {
 // (x + sqrt(x^2 + b)) / 2; for x < 0 by the conjugate, which does not cancel.
 template <class T>
 struct Squareplus {
-  static constexpr OperationInfo info{"squareplus", 110, 110, {{"b", 4.0}}};
+  static constexpr OperationInfo info{"squareplus", 150, 180, {{"b", 4.0}}};
   T b;
   static constexpr T far = sizeof(T) == 4 ? T(1e15) : T(1e150);  // beyond it x^2 + b rounds to x^2, and would overflow
-  FORMULA T root(T magnitude) const {
-    return magnitude > far ? magnitude : math::sqrt(math::fma(magnitude, magnitude, b));
-  }
+  FORMULA T root(T magnitude) const { return math::sqrt(math::fma(magnitude, magnitude, b)); }
   FORMULA T forward(T x) const {
     const T magnitude = math::abs(x);
-    const T sum = magnitude + root(magnitude);
-    const T conjugate = T(0.5) * b / sum;
-    return x >= 0 ? T(0.5) * sum : (sum > 0 ? conjugate : sum);
+    const T sum = magnitude + (magnitude > far ? magnitude : root(magnitude));
+    const T conjugate = b / sum;
+    return T(0.5) * (x >= 0 ? sum : (sum > 0 ? conjugate : sum));
   }
   FORMULA T derivative(T x) const {
-    const T magnitude = math::abs(x);
+    const T magnitude = math::at_most(far, math::abs(x));
     const T over = root(magnitude);
-    const T near = clamp(x, -far, far);
-    const T ratio = near / (magnitude > far ? far : over);
-    const T conjugate = T(0.5) * b / (over * (over + magnitude));
-    return x >= 0 ? T(0.5) + T(0.5) * ratio : (magnitude > far ? T(0) : conjugate);
+    const T sum = over + magnitude;
+    return T(0.5) * (x >= 0 ? sum : b) / (x >= 0 ? over : over * sum);
   }
 };
 
@@ -250,28 +256,33 @@ struct Exponential {
 
 template <class T>
 struct HardSigmoid {
-  static constexpr OperationInfo info{"hard_sigmoid", 40, 50};
-  FORMULA T forward(T x) const { return clamp(x + 3, T(0), T(6)) / 6; }
-  FORMULA T derivative(T x) const { return inside(x, T(-3), T(3)) / 6; }
+  static constexpr OperationInfo info{"hard_sigmoid", 50, 80};
+  Interval<T> range{0, 6};
+  static constexpr T sixth = T(1) / T(6);
+  FORMULA T forward(T x) const { return range.clamp(x + 3) * sixth; }
+  FORMULA T derivative(T x) const { return inside(x, T(-3), T(3)) * sixth; }
 };
 
 template <class T>
 struct HardTanh {
-  static constexpr OperationInfo info{"hard_tanh", 30, 40};
-  FORMULA T forward(T x) const { return clamp(x, T(-1), T(1)); }
+  static constexpr OperationInfo info{"hard_tanh", 40, 90};
+  Interval<T> range{-1, 1};
+  FORMULA T forward(T x) const { return range.clamp(x); }
   FORMULA T derivative(T x) const { return inside(x, T(-1), T(1)); }
 };
 
 template <class T>
 struct HardSilu {
-  static constexpr OperationInfo info{"hard_silu", 50, 60};
-  FORMULA T forward(T x) const { return (x < -3 ? T(-3) : x) * (clamp(x + 3, T(0), T(6)) / 6); }
-  FORMULA T derivative(T x) const { return x <= -3 ? T(0) : (x >= 3 ? T(1) : (2 * x + 3) / 6); }
+  static constexpr OperationInfo info{"hard_silu", 60, 90};
+  Interval<T> range{0, 6};
+  T edge = opaque(T(-3));
+  FORMULA T forward(T x) const { return math::at_least(edge, x) * (range.clamp(x + 3) * (T(1) / T(6))); }
+  FORMULA T derivative(T x) const { return x <= -3 ? T(0) : (x >= 3 ? T(1) : (2 * x + 3) * (T(1) / T(6))); }
 };
 
 template <class T>
 struct HardShrink {
-  static constexpr OperationInfo info{"hard_shrink", 30, 40, {{"threshold", 0.5}}};
+  static constexpr OperationInfo info{"hard_shrink", 70, 80, {{"threshold", 0.5}}};
   T threshold;
   FORMULA T forward(T x) const { return math::abs(x) <= threshold ? T(0) : x; }
   FORMULA T derivative(T x) const { return step(math::abs(x), threshold, T(0), T(1)); }
@@ -279,7 +290,7 @@ struct HardShrink {
 
 template <class T>
 struct SoftShrink {
-  static constexpr OperationInfo info{"soft_shrink", 40, 40, {{"threshold", 0.5}}};
+  static constexpr OperationInfo info{"soft_shrink", 90, 80, {{"threshold", 0.5}}};
   T threshold;
   FORMULA T forward(T x) const { return math::abs(x) <= threshold ? T(0) : (x < 0 ? x + threshold : x - threshold); }
   FORMULA T derivative(T x) const { return step(math::abs(x), threshold, T(0), T(1)); }
@@ -297,7 +308,7 @@ struct TanhShrink {
 
 template <class T>
 struct Threshold {
-  static constexpr OperationInfo info{"threshold", 30, 40, {{"threshold", kRequired}, {"value", kRequired}}};
+  static constexpr OperationInfo info{"threshold", 50, 80, {{"threshold", kRequired}, {"value", kRequired}}};
   T threshold, value;
   FORMULA T forward(T x) const { return x <= threshold ? value : x; }
   FORMULA T derivative(T x) const { return step(x, threshold, T(0), T(1)); }
@@ -305,18 +316,20 @@ struct Threshold {
 
 template <class T>
 struct SparsePlus {
-  static constexpr OperationInfo info{"sparse_plus", 40, 40};
+  static constexpr OperationInfo info{"sparse_plus", 70, 60};
+  Interval<T> range{-1, 1};
   FORMULA T forward(T x) const {
-    const T lifted = clamp(x, T(-1), T(1)) + 1;
+    const T lifted = range.clamp(x) + 1;
     return x >= 1 ? x : T(0.25) * lifted * lifted;
   }
-  FORMULA T derivative(T x) const { return T(0.5) * (clamp(x, T(-1), T(1)) + 1); }
+  FORMULA T derivative(T x) const { return T(0.5) * (range.clamp(x) + 1); }
 };
 
 template <class T>
 struct SparseSigmoid {
-  static constexpr OperationInfo info{"sparse_sigmoid", 40, 40};
-  FORMULA T forward(T x) const { return T(0.5) * (clamp(x, T(-1), T(1)) + 1); }
+  static constexpr OperationInfo info{"sparse_sigmoid", 50, 90};
+  Interval<T> range{-1, 1};
+  FORMULA T forward(T x) const { return T(0.5) * (range.clamp(x) + 1); }
   FORMULA T derivative(T x) const { return T(0.5) * inside(x, T(-1), T(1)); }
 };
 

@@ -31,6 +31,18 @@ struct OperationInfo {
   }
 };
 
+// The value, hidden from the optimizer: GCC 12 makes one max or min instruction of a select between variables, but a
+// compare and a blend of a select with a known constant. For bounds, as members of a formula, outside the loop.
+template <class T>
+FORMULA T opaque(T value) {
+#if !defined(__CUDACC__) && defined(__x86_64__)
+  asm("" : "+x"(value));
+#elif !defined(__CUDACC__) && defined(__aarch64__)
+  asm("" : "+w"(value));
+#endif
+  return value;
+}
+
 // Builds a formula from the parameters as they come from Python, rounded once to the compute type.
 template <class Op, class T>
 FORMULA Op make(const double* parameters) {
