@@ -138,7 +138,7 @@ hard_tanh = _activation("hard_tanh", lambda xp, x: xp.clip(x, -1, 1), lambda xp,
 hard_silu = _activation(
     "hard_silu",
     lambda xp, x: xp.maximum(x, -3) * xp.clip(x + 3, 0, 6) / 6,
-    lambda xp, x: xp.where(x <= -3, 0, xp.where(x >= 3, 1, x / 3 + 0.5)),
+    lambda xp, x: xp.where(x <= -3, 0, xp.where(x >= 3, 1, (x + 1.5) / 3)),
 )
 hard_shrink = _activation(
     "hard_shrink",
