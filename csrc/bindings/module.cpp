@@ -50,7 +50,7 @@ void stream_copy(const py::object& to_object, const py::object& from_object) {
 }  // namespace
 }  // namespace brazen::bindings
 
-PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
+PYBIND11_MODULE(_core, module) {
   namespace py = pybind11;
   using namespace brazen;
   using namespace brazen::bindings;
