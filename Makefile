@@ -60,7 +60,7 @@ demo: $(STAMPS)/install ## build, install and run the main job
 	@$(BIN)/python -m brazen demo
 
 test: $(STAMPS)/install ## the whole test suite
-	$(BIN)/python -m pytest $(TESTS) -m "not slow"
+	$(BIN)/python -m pytest $(TESTS) -m "not release"
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
