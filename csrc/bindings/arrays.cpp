@@ -50,7 +50,8 @@ DType read_descr(PyObject* descr, Argument argument) {
     default: break;
   }
   if (is_bfloat16(descr)) return DType::bfloat16;
-  throw TypeMismatch(argument + "has dtype " + std::string(py::str(py::handle(descr))) + "; expected one of " + kComputeNames);
+  throw TypeMismatch(argument + "has dtype " + std::string(py::str(py::handle(descr))) + "; expected one of " +
+                     kComputeNames);
 }
 
 // A module that is already imported, or null: looking must not import.
@@ -116,14 +117,17 @@ ArrayView read_cupy(PyObject* object, Argument argument) {
   view.data = reinterpret_cast<char*>(array.attr("data").attr("ptr").cast<uintptr_t>());
   view.device = array.attr("device").attr("id").cast<int>();
   view.writable = true;
-  set_extents(view, array.attr("shape").cast<std::vector<int64_t>>(), array.attr("strides").cast<std::vector<int64_t>>());
+  set_extents(view, array.attr("shape").cast<std::vector<int64_t>>(),
+              array.attr("strides").cast<std::vector<int64_t>>());
   const py::object stream = py::handle(loaded_module("cupy")).attr("cuda").attr("get_current_stream")();
   view.stream = reinterpret_cast<void*>(stream.attr("ptr").cast<uintptr_t>());
   return view;
 }
 
 DType read_type(dlpack::Type type, Argument argument) {
-  const auto is = [&](dlpack::TypeCode code, int bits) { return type.code == code && type.bits == bits && type.lanes == 1; };
+  const auto is = [&](dlpack::TypeCode code, int bits) {
+    return type.code == code && type.bits == bits && type.lanes == 1;
+  };
   if (is(dlpack::kFloat, 16)) return DType::float16;
   if (is(dlpack::kBfloat, 16)) return DType::bfloat16;
   if (is(dlpack::kFloat, 32)) return DType::float32;
@@ -152,8 +156,8 @@ py::object export_capsule(py::handle array, Argument argument) {
   } catch (py::error_already_set& error) {
     if (error.matches(PyExc_TypeError)) return call(py::dict());
     if (error.matches(PyExc_BufferError))
-      throw TypeMismatch(argument + "cannot be exported (" + std::string(py::str(error.value())) +
-                         "); pass " + argument.name + ".detach() or a copy");
+      throw TypeMismatch(argument + "cannot be exported (" + std::string(py::str(error.value())) + "); pass " +
+                         argument.name + ".detach() or a copy");
     throw;
   }
 }
@@ -167,7 +171,8 @@ ArrayView read_dlpack(PyObject* object, Argument argument) {
   const dlpack::Tensor* tensor;
   view.writable = true;
   if (PyCapsule_IsValid(view.keep.ptr(), "dltensor_versioned")) {
-    const auto* managed = static_cast<dlpack::ManagedVersioned*>(PyCapsule_GetPointer(view.keep.ptr(), "dltensor_versioned"));
+    const auto* managed =
+        static_cast<dlpack::ManagedVersioned*>(PyCapsule_GetPointer(view.keep.ptr(), "dltensor_versioned"));
     if (managed->version.major != 1)
       throw TypeMismatch(argument + "speaks DLPack " + std::to_string(managed->version.major) + "; expected 1");
     view.writable = !(managed->flags & dlpack::kReadOnly);
@@ -243,8 +248,13 @@ void make_owned(ArrayView& view, const std::vector<int64_t>& shape, const std::v
   buffer->extents = shape;
   for (int64_t stride : strides) buffer->extents.push_back(stride / item);
   dlpack::Tensor& tensor = buffer->managed.tensor;
-  tensor = {buffer->memory, {dlpack::kCpu, 0}, view.ndim, dlpack_type(view.dtype), buffer->extents.data(),
-            buffer->extents.data() + view.ndim, 0};
+  tensor = {buffer->memory,
+            {dlpack::kCpu, 0},
+            view.ndim,
+            dlpack_type(view.dtype),
+            buffer->extents.data(),
+            buffer->extents.data() + view.ndim,
+            0};
   buffer->managed.context = buffer.get();
   buffer->managed.deleter = release;
   view.keep = py::reinterpret_steal<py::object>(PyCapsule_New(&buffer->managed, "dltensor", destroy_capsule));
@@ -308,29 +318,33 @@ py::object library_dtype(const ArrayView& x, DType dtype) {
   return py::reinterpret_steal<py::object>(descr_of(dtype));
 }
 
-ArrayView new_foreign(const ArrayView& x, const std::vector<int64_t>& shape, const std::vector<int64_t>& strides, DType dtype) {
+ArrayView new_foreign(const ArrayView& x, const std::vector<int64_t>& shape, const std::vector<int64_t>& strides,
+                      DType dtype) {
   ArrayView view;
   if (x.library == Library::cupy) {
     const py::module_ cupy = py::reinterpret_borrow<py::module_>(loaded_module("cupy"));
     py::object flat = cupy.attr("empty")(std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()),
                                          py::arg("dtype") = library_dtype(x, dtype));
-    py::object made = cupy.attr("ndarray")(py::tuple(py::cast(shape)), py::arg("dtype") = flat.attr("dtype"),
-                                           py::arg("memptr") = flat.attr("data"), py::arg("strides") = py::tuple(py::cast(strides)));
+    py::object made =
+        cupy.attr("ndarray")(py::tuple(py::cast(shape)), py::arg("dtype") = flat.attr("dtype"),
+                             py::arg("memptr") = flat.attr("data"), py::arg("strides") = py::tuple(py::cast(strides)));
     view = read_cupy(made.ptr(), {"brazen", "out"});
     view.keep = made;
   } else if (x.library == Library::torch) {
     const py::module_ torch = py::reinterpret_borrow<py::module_>(loaded_module("torch"));
     std::vector<int64_t> elements(strides);
     for (int64_t& stride : elements) stride /= itemsize(dtype);
-    py::object made = torch.attr("empty_strided")(py::cast(shape), py::cast(elements), py::arg("dtype") = library_dtype(x, dtype),
-                                                  py::arg("device") = py::handle(x.object).attr("device"));
+    py::object made =
+        torch.attr("empty_strided")(py::cast(shape), py::cast(elements), py::arg("dtype") = library_dtype(x, dtype),
+                                    py::arg("device") = py::handle(x.object).attr("device"));
     view = read_dlpack(made.ptr(), {"brazen", "out"});
     view.own_extents.reserve(0);
     const py::object capsule = view.keep;
     view.keep = py::make_tuple(made, capsule);
   } else {
     if (x.device != kHost)
-      throw TypeMismatch("brazen: cannot allocate for " + type_name(x.object) + " on a CUDA device; pass CuPy arrays or PyTorch tensors");
+      throw TypeMismatch("brazen: cannot allocate for " + type_name(x.object) +
+                         " on a CUDA device; pass CuPy arrays or PyTorch tensors");
     view.dtype = dtype;
     view.library = Library::other;
     view.object = x.object;
@@ -349,23 +363,23 @@ ArrayView read_array(PyObject* object, Argument argument) {
   if (Py_TYPE(object) == ndarray) return read_numpy(object, argument);
   if (PyObject_TypeCheck(object, ndarray)) {
     if (is_instance_of(object, "numpy.ma", "MaskedArray"))
-      throw TypeMismatch(argument + "is a masked array, whose mask would be ignored; pass " + argument.name + ".filled(value) or " +
-                         argument.name + ".data");
+      throw TypeMismatch(argument + "is a masked array, whose mask would be ignored; pass " + argument.name +
+                         ".filled(value) or " + argument.name + ".data");
     return read_numpy(object, argument);
   }
   if (loaded_module("cupy") && is_instance_of(object, "cupy", "ndarray")) return read_cupy(object, argument);
   // NumPy's scalars have neither memory of their own nor an identity to write into.
   if (PyObject_HasAttrString(object, "__dlpack__")) return read_dlpack(object, argument);
   throw TypeMismatch(argument + "is " + type_name(object) +
-                     "; expected a NumPy or CuPy array or an object with __dlpack__, such as numpy.asarray(" + argument.name +
-                     ", dtype='float32')");
+                     "; expected a NumPy or CuPy array or an object with __dlpack__, such as numpy.asarray(" +
+                     argument.name + ", dtype='float32')");
 }
 
 ArrayView read_output(PyObject* object, Argument argument) {
   ArrayView view = read_array(object, argument);
   if (view.library == Library::other)
-    throw TypeMismatch(argument + "is " + type_name(object) + ", whose arrays are immutable or of unknown mutability; leave " +
-                       argument.name + " away");
+    throw TypeMismatch(argument + "is " + type_name(object) +
+                       ", whose arrays are immutable or of unknown mutability; leave " + argument.name + " away");
   if (!view.writable) throw ValueMismatch(argument + "is read-only; pass a writable array, or leave it away");
   // Sorted by stride, each axis must step over everything inside it, or two elements share memory.
   std::vector<std::pair<int64_t, int64_t>> axes;
@@ -375,7 +389,8 @@ ArrayView read_output(PyObject* object, Argument argument) {
   int64_t span = itemsize(view.dtype);
   for (const auto& [stride, extent] : axes) {
     if (stride < span && view.size() > 0)
-      throw ValueMismatch(argument + "has elements that share memory (a broadcast view); pass an array of its own, or a copy");
+      throw ValueMismatch(argument +
+                          "has elements that share memory (a broadcast view); pass an array of its own, or a copy");
     span += stride * (extent - 1);
   }
   return view;
@@ -399,10 +414,12 @@ py::object finish(ArrayView& made) {
   if (made.library != Library::other) return std::move(made.keep);
   // The producer's own from_dlpack: NumPy's could not carry bfloat16, and the caller asked for an array of its library.
   const py::handle producer(made.object);
-  py::object space = py::hasattr(producer, "__array_namespace__") ? producer.attr("__array_namespace__")()
-                                                                  : py::module_::import(root_module(made.object).c_str());
+  py::object space = py::hasattr(producer, "__array_namespace__")
+                         ? producer.attr("__array_namespace__")()
+                         : py::module_::import(root_module(made.object).c_str());
   if (!py::hasattr(space, "from_dlpack"))
-    throw TypeMismatch("brazen: " + type_name(made.object) + " has no from_dlpack to return the result through; pass a NumPy or CuPy array");
+    throw TypeMismatch("brazen: " + type_name(made.object) +
+                       " has no from_dlpack to return the result through; pass a NumPy or CuPy array");
   const py::object carrier = py::module_::import("brazen._carrier").attr("Carrier")(made.keep);
   return space.attr("from_dlpack")(carrier);
 }
@@ -430,8 +447,8 @@ void require_same_place(const ArrayView& array, Argument argument, const ArrayVi
 
 void require_shape(const ArrayView& array, Argument argument, int ndim, const int64_t* shape, const char* because) {
   if (array.ndim != ndim || !std::equal(shape, shape + ndim, array.shape))
-    throw ValueMismatch(argument + "has shape " + shape_text(array.ndim, array.shape) + "; expected " + shape_text(ndim, shape) + ", " +
-                        because);
+    throw ValueMismatch(argument + "has shape " + shape_text(array.ndim, array.shape) + "; expected " +
+                        shape_text(ndim, shape) + ", " + because);
 }
 
 namespace {
@@ -458,7 +475,8 @@ bool share_memory(const ArrayView& a, const ArrayView& b) {
     interface["strides"] = py::tuple(py::cast(std::vector<int64_t>(view.strides, view.strides + view.ndim)));
     interface["data"] = py::make_tuple(reinterpret_cast<uintptr_t>(view.data), true);
     interface["typestr"] = "|V" + std::to_string(itemsize(view.dtype));
-    py::object holder = py::module_::import("types").attr("SimpleNamespace")(py::arg("__array_interface__") = interface);
+    py::object holder =
+        py::module_::import("types").attr("SimpleNamespace")(py::arg("__array_interface__") = interface);
     return py::module_::import("numpy").attr("asarray")(holder);
   };
   const py::module_ numpy = py::module_::import("numpy");
@@ -471,7 +489,15 @@ bool share_memory(const ArrayView& a, const ArrayView& b) {
 
 }  // namespace
 
-void require_no_partial_overlap(const ArrayView& out, Argument argument, const ArrayView& input, const char* input_name) {
+void require_apart(const ArrayView& out, Argument argument, const ArrayView& input, const char* input_name) {
+  if (out.size() == 0 || input.size() == 0) return;
+  const Extent a = extent(out), b = extent(input);
+  if (a.high <= b.low || b.high <= a.low || !share_memory(out, input)) return;
+  throw ValueMismatch(argument + "overlaps " + input_name + " in memory; pass an array apart");
+}
+
+void require_no_partial_overlap(const ArrayView& out, Argument argument, const ArrayView& input,
+                                const char* input_name) {
   if (out.size() == 0 || input.size() == 0) return;
   const Extent a = extent(out), b = extent(input);
   if (a.high <= b.low || b.high <= a.low) return;
@@ -479,13 +505,14 @@ void require_no_partial_overlap(const ArrayView& out, Argument argument, const A
   for (int d = 0; d < out.ndim && same; ++d)
     same = out.shape[d] == input.shape[d] && (out.shape[d] == 1 || out.strides[d] == input.strides[d]);
   if (same || !share_memory(out, input)) return;
-  throw ValueMismatch(argument + "overlaps " + input_name + " in memory without being it; pass an array apart, or " + input_name +
-                      " itself");
+  throw ValueMismatch(argument + "overlaps " + input_name + " in memory without being it; pass an array apart, or " +
+                      input_name + " itself");
 }
 
 int normalize_axis(int axis, int ndim, const char* operation) {
   if (axis < -ndim || axis >= ndim)
-    throw ValueMismatch(std::string(operation) + ": axis is " + std::to_string(axis) + "; x has " + std::to_string(ndim) + " dimensions");
+    throw ValueMismatch(std::string(operation) + ": axis is " + std::to_string(axis) + "; x has " +
+                        std::to_string(ndim) + " dimensions");
   return axis < 0 ? axis + ndim : axis;
 }
 

@@ -73,7 +73,10 @@ void require_dtype(const ArrayView& array, DType dtype, Argument argument, const
 void require_same_place(const ArrayView& array, Argument argument, const ArrayView& x, const char* x_name);
 void require_shape(const ArrayView& array, Argument argument, int ndim, const int64_t* shape, const char* because);
 // `out` may be `input` itself, element for element, or apart from it.
-void require_no_partial_overlap(const ArrayView& out, Argument argument, const ArrayView& input, const char* input_name);
+void require_no_partial_overlap(const ArrayView& out, Argument argument, const ArrayView& input,
+                                const char* input_name);
+// `out` must not share memory with `input`, nor be it.
+void require_apart(const ArrayView& out, Argument argument, const ArrayView& input, const char* input_name);
 
 int normalize_axis(int axis, int ndim, const char* operation);
 

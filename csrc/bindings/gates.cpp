@@ -47,10 +47,10 @@ ElementwiseCall describe(int operation, Direction direction, int inputs, int pie
 // pieces lie beside each other and are walked `pieces` elements at a time.
 struct Grouping {
   int axis;
-  int64_t groups;     // the axis' extent in y
+  int64_t groups;  // the axis' extent in y
   int32_t pieces;
-  int64_t step;       // bytes from one piece to the next
-  int64_t walk;       // bytes from one group to the next
+  int64_t step;  // bytes from one piece to the next
+  int64_t walk;  // bytes from one group to the next
 };
 
 void add_grouped(Layout& layout, const ArrayView& x, const Grouping& grouping) {
@@ -68,14 +68,16 @@ ArrayView read_x(const py::object& object, Argument argument) {
   return x;
 }
 
-py::object grouped_forward(int operation, const py::object& x_object, const Grouping& wanted, const ArrayView& x, const py::object& out_object) {
+py::object grouped_forward(int operation, const py::object& x_object, const Grouping& wanted, const ArrayView& x,
+                           const py::object& out_object) {
   const char* name = kRegistry.operations[operation].info.name;
   Axes shape = shape_of(x);
   shape[wanted.axis] = wanted.groups;
   ArrayView out = output(out_object, {name, "out"}, x, shape);
   // Shapes differ, so any shared byte is a partial overlap.
   if (given(out_object)) require_no_partial_overlap(out, {name, "out"}, x, "x");
-  ElementwiseCall call = describe(operation, Direction::forward, 1, kRegistry.operations[operation].family == Family::maxout ? wanted.pieces : 0);
+  ElementwiseCall call = describe(operation, Direction::forward, 1,
+                                  kRegistry.operations[operation].family == Family::maxout ? wanted.pieces : 0);
   call.layout.set_shape(x.ndim, shape.data());
   add_grouped(call.layout, x, wanted);
   call.layout.add(out.data, out.dtype, out.strides);
@@ -85,7 +87,8 @@ py::object grouped_forward(int operation, const py::object& x_object, const Grou
   return result(out_object, out);
 }
 
-py::object grouped_backward(int operation, const py::object& dy_object, const Grouping& wanted, const ArrayView& x, const py::object& out_object) {
+py::object grouped_backward(int operation, const py::object& dy_object, const Grouping& wanted, const ArrayView& x,
+                            const py::object& out_object) {
   const char* name = kRegistry.operations[operation].info.name;
   const Argument dy_argument{name, "dy"}, out_argument{name, "out"};
   Axes shape = shape_of(x);
@@ -99,7 +102,8 @@ py::object grouped_backward(int operation, const py::object& dy_object, const Gr
     require_no_partial_overlap(out, out_argument, x, "x");
     require_no_partial_overlap(out, out_argument, dy, "dy");
   }
-  ElementwiseCall call = describe(operation, Direction::backward, 2, kRegistry.operations[operation].family == Family::maxout ? wanted.pieces : 0);
+  ElementwiseCall call = describe(operation, Direction::backward, 2,
+                                  kRegistry.operations[operation].family == Family::maxout ? wanted.pieces : 0);
   call.layout.set_shape(x.ndim, shape.data());
   call.layout.add(dy.data, dy.dtype, dy.strides);
   add_grouped(call.layout, x, wanted);
@@ -113,8 +117,8 @@ Grouping halves(const ArrayView& x, int axis, const char* name) {
   if (x.ndim == 0) throw ValueMismatch(std::string(name) + ": x has no axis to split; expected at least one dimension");
   const int at = normalize_axis(axis, x.ndim, name);
   if (x.shape[at] % 2)
-    throw ValueMismatch(std::string(name) + ": x has " + std::to_string(x.shape[at]) + " entries along axis " + std::to_string(axis) +
-                        "; expected an even number, value and gate");
+    throw ValueMismatch(std::string(name) + ": x has " + std::to_string(x.shape[at]) + " entries along axis " +
+                        std::to_string(axis) + "; expected an even number, value and gate");
   return {at, x.shape[at] / 2, 2, 0, 0};
 }
 
@@ -122,24 +126,28 @@ Grouping neighbours(const ArrayView& x, int64_t pieces, int axis, const char* na
   if (x.ndim == 0) throw ValueMismatch(std::string(name) + ": x has no axis to group; expected at least one dimension");
   const int at = normalize_axis(axis, x.ndim, name);
   if (pieces < 1 || pieces > kMaxPieces)
-    throw ValueMismatch(std::string(name) + ": pieces is " + std::to_string(pieces) + "; expected 1 to " + std::to_string(kMaxPieces));
+    throw ValueMismatch(std::string(name) + ": pieces is " + std::to_string(pieces) + "; expected 1 to " +
+                        std::to_string(kMaxPieces));
   if (x.shape[at] % pieces)
-    throw ValueMismatch(std::string(name) + ": x has " + std::to_string(x.shape[at]) + " entries along axis " + std::to_string(axis) +
-                        "; expected a multiple of pieces = " + std::to_string(pieces));
+    throw ValueMismatch(std::string(name) + ": x has " + std::to_string(x.shape[at]) + " entries along axis " +
+                        std::to_string(axis) + "; expected a multiple of pieces = " + std::to_string(pieces));
   return {at, x.shape[at] / pieces, static_cast<int32_t>(pieces), 0, 1};
 }
 
 py::object gate_forward(const std::string& operation, const py::object& x_object, int axis, const py::object& out) {
   const int number = find_operation(operation);
-  if (kRegistry.operations[number].family != Family::gate) throw ValueMismatch("gate_forward: " + operation + " is no gate");
+  if (kRegistry.operations[number].family != Family::gate)
+    throw ValueMismatch("gate_forward: " + operation + " is no gate");
   const char* name = kRegistry.operations[number].info.name;
   const ArrayView x = read_x(x_object, {name, "x"});
   return grouped_forward(number, x_object, halves(x, axis, name), x, out);
 }
 
-py::object gate_backward(const std::string& operation, const py::object& dy, const py::object& x_object, int axis, const py::object& out) {
+py::object gate_backward(const std::string& operation, const py::object& dy, const py::object& x_object, int axis,
+                         const py::object& out) {
   const int number = find_operation(operation);
-  if (kRegistry.operations[number].family != Family::gate) throw ValueMismatch("gate_backward: " + operation + " is no gate");
+  if (kRegistry.operations[number].family != Family::gate)
+    throw ValueMismatch("gate_backward: " + operation + " is no gate");
   const char* name = kRegistry.operations[number].info.name;
   const ArrayView x = read_x(x_object, {name, "x"});
   return grouped_backward(number, dy, halves(x, axis, name), x, out);
@@ -150,7 +158,8 @@ py::object maxout_forward(const py::object& x_object, int64_t pieces, int axis, 
   return grouped_forward(kMaxout, x_object, neighbours(x, pieces, axis, "maxout"), x, out);
 }
 
-py::object maxout_backward(const py::object& dy, const py::object& x_object, int64_t pieces, int axis, const py::object& out) {
+py::object maxout_backward(const py::object& dy, const py::object& x_object, int64_t pieces, int axis,
+                           const py::object& out) {
   const ArrayView x = read_x(x_object, {"maxout", "x"});
   return grouped_backward(kMaxout, dy, neighbours(x, pieces, axis, "maxout"), x, out);
 }
@@ -173,8 +182,9 @@ Alpha read_alpha(const py::object& object, const ArrayView& x, int axis) {
   if (alpha.view.size() == 1) return alpha;
   const int at = x.ndim ? normalize_axis(axis, x.ndim, "prelu") : 0;
   if (alpha.view.ndim != 1 || x.ndim == 0 || alpha.view.shape[0] != x.shape[at])
-    throw ValueMismatch(argument + "has shape " + shape_text(alpha.view.ndim, alpha.view.shape) + "; expected one value, or (" +
-                        (x.ndim ? std::to_string(x.shape[at]) : std::string("1")) + ",) for axis " + std::to_string(axis) + " of x");
+    throw ValueMismatch(argument + "has shape " + shape_text(alpha.view.ndim, alpha.view.shape) +
+                        "; expected one value, or (" + (x.ndim ? std::to_string(x.shape[at]) : std::string("1")) +
+                        ",) for axis " + std::to_string(axis) + " of x");
   alpha.axis = at;
   alpha.strides[at] = alpha.view.strides[0];
   return alpha;
@@ -183,7 +193,8 @@ Alpha read_alpha(const py::object& object, const ArrayView& x, int axis) {
 // A vector has no second axis: its only one is the channel's, unless alpha is single.
 int prelu_axis(const ArrayView& x, std::optional<int> axis) { return axis ? *axis : (x.ndim > 1 ? 1 : 0); }
 
-py::object prelu_forward(const py::object& x_object, const py::object& alpha_object, std::optional<int> axis, const py::object& out_object) {
+py::object prelu_forward(const py::object& x_object, const py::object& alpha_object, std::optional<int> axis,
+                         const py::object& out_object) {
   const Argument out_argument{"prelu", "out"};
   const ArrayView x = read_x(x_object, {"prelu", "x"});
   const Alpha alpha = read_alpha(alpha_object, x, prelu_axis(x, axis));
@@ -221,7 +232,8 @@ ReductionCall describe_alpha_sum(const ArrayView& dy, const ArrayView& x, const 
     push(1, 0, 0);
   for (int d = 0; d < x.ndim; ++d) {
     if (d == alpha.axis || x.shape[d] == 1) continue;
-    const bool merges = count > 1 && dy_strides[count - 1] == dy.strides[d] * x.shape[d] && x_strides[count - 1] == x.strides[d] * x.shape[d];
+    const bool merges = count > 1 && dy_strides[count - 1] == dy.strides[d] * x.shape[d] &&
+                        x_strides[count - 1] == x.strides[d] * x.shape[d];
     if (merges) {
       shape[count - 1] *= x.shape[d];
       dy_strides[count - 1] = dy.strides[d], x_strides[count - 1] = x.strides[d];
@@ -236,8 +248,8 @@ ReductionCall describe_alpha_sum(const ArrayView& dy, const ArrayView& x, const 
   return sum;
 }
 
-py::tuple prelu_backward(const py::object& dy_object, const py::object& x_object, const py::object& alpha_object, std::optional<int> axis,
-                         const py::object& out_object, const py::object& alpha_out_object) {
+py::tuple prelu_backward(const py::object& dy_object, const py::object& x_object, const py::object& alpha_object,
+                         std::optional<int> axis, const py::object& out_object, const py::object& alpha_out_object) {
   const Argument dy_argument{"prelu", "dy"}, out_argument{"prelu", "out"}, alpha_out_argument{"prelu", "dalpha"};
   const ArrayView x = read_x(x_object, {"prelu", "x"});
   const Alpha alpha = read_alpha(alpha_object, x, prelu_axis(x, axis));
@@ -257,10 +269,13 @@ py::tuple prelu_backward(const py::object& dy_object, const py::object& x_object
     require_dtype(dalpha, alpha.view.dtype, alpha_out_argument, "the dtype of alpha");
     require_same_place(dalpha, alpha_out_argument, x, "x");
     require_shape(dalpha, alpha_out_argument, alpha.view.ndim, alpha.view.shape, "the shape of alpha");
-    if (!dalpha.c_contiguous) throw ValueMismatch(alpha_out_argument + "is not contiguous; pass a contiguous array, or leave it away");
-    require_no_partial_overlap(dalpha, alpha_out_argument, out, "out");
-    for (const auto& [view, view_name] : {std::pair<const ArrayView&, const char*>{x, "x"}, {dy, "dy"}, {alpha.view, "alpha"}})
-      require_no_partial_overlap(dalpha, alpha_out_argument, view, view_name);
+    if (!dalpha.c_contiguous)
+      throw ValueMismatch(alpha_out_argument + "is not contiguous; pass a contiguous array, or leave it away");
+    // Written before dx is computed, so not even the same array will do.
+    require_apart(dalpha, alpha_out_argument, out, "out");
+    for (const auto& [view, view_name] :
+         {std::pair<const ArrayView&, const char*>{x, "x"}, {dy, "dy"}, {alpha.view, "alpha"}})
+      require_apart(dalpha, alpha_out_argument, view, view_name);
   } else {
     dalpha = new_like(alpha.view, shape_of(alpha.view), alpha.view.dtype);
   }

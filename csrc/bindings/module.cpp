@@ -22,11 +22,13 @@ const char* family_name(Family family) {
 py::list operations() {
   py::list list;
   for (int i = 0; i < kOperations; ++i) {
+    if (i == kPreluAlpha) continue;  // not public
     const Operation& operation = kRegistry.operations[i];
     py::dict parameters, entry;
     for (int p = 0; p < operation.info.parameter_count(); ++p) {
       const Parameter& parameter = operation.info.parameters[p];
-      parameters[parameter.name] = parameter.standard == parameter.standard ? py::object(py::float_(parameter.standard)) : py::object(py::none());
+      parameters[parameter.name] = parameter.standard == parameter.standard ? py::object(py::float_(parameter.standard))
+                                                                            : py::object(py::none());
     }
     entry["name"] = operation_name(i);
     entry["family"] = family_name(operation.family);
@@ -78,5 +80,6 @@ PYBIND11_MODULE(_core, module) {
   module.def("available_cpus", cpu::available_cpus);
   module.def("cuda_info", cuda_info);
   module.def("load_cuda_library", load_cuda_library, "path"_a, "Test-only: opens another library behind the CUDA ABI.");
-  module.def("stream_copy", stream_copy, "target"_a, "source"_a, "A copy by all threads past the caches: the benchmarks' unit.");
+  module.def("stream_copy", stream_copy, "target"_a, "source"_a,
+             "A copy by all threads past the caches: the benchmarks' unit.");
 }

@@ -31,10 +31,11 @@ struct Registry {
   Operation operations[kOperations];
 
   constexpr Registry() : operations{} {
-    Activations::for_each<float>([&]<class Op>(int i) { operations[kFirstActivation + i] = {Op::info, Family::activation}; });
+    Activations::for_each<float>(
+        [&]<class Op>(int i) { operations[kFirstActivation + i] = {Op::info, Family::activation}; });
     Gates::for_each<float>([&]<class Op>(int i) { operations[kFirstGate + i] = {Op::info, Family::gate}; });
     operations[kPrelu] = {Prelu<float>::info, Family::prelu};
-    operations[kPreluAlpha] = {PreluAlpha<float>::info, Family::function};
+    operations[kPreluAlpha] = {PreluAlpha<float>::info, Family::prelu};
     operations[kMaxout] = {Maxout<float>::info, Family::maxout};
     Functions::for_each<float>([&]<class Op>(int i) { operations[kFirstFunction + i] = {Op::info, Family::function}; });
   }

@@ -14,8 +14,8 @@
 namespace brazen::cpu {
 namespace {
 
-// From this much work on, a second thread helps: about 1 us for a worker that spins, and a caller that never waits for one
-// that sleeps.
+// From this much work on, a second thread helps: about 1 us for a worker that spins, and a caller that never waits for
+// one that sleeps.
 constexpr int64_t kParallelPicoseconds = 8'000'000;
 constexpr int64_t kTileElements = 1024;
 // A chunk is what a thread claims at once: long enough to amortise the claim, short enough to balance.
@@ -93,7 +93,8 @@ struct Pass {
         char* base = static_cast<char*>(operand.data) + piece * operand.step;
         const int64_t size = itemsize(operand.dtype);
         const bool streamed = is_output && contiguous && layout.size * size >= kStreamBytes && !aliases_input(base);
-        direct = direct && contiguous && !streamed && size == compute_size && reinterpret_cast<uintptr_t>(base) % size == 0;
+        direct =
+            direct && contiguous && !streamed && size == compute_size && reinterpret_cast<uintptr_t>(base) % size == 0;
         streams = streams || streamed;
         arrays[count++] = {&operand, base, contiguous, streamed};
       }
@@ -218,15 +219,12 @@ namespace {
 void store_sum(const KernelTable& table, const ReductionCall& call, int64_t group, double sum) {
   char* to = static_cast<char*>(call.results) + group * itemsize(call.result_dtype);
   const float rounded = static_cast<float>(sum);
-  uint16_t narrowed;
-  if (call.result_dtype == DType::float64) {
+  if (call.result_dtype == DType::float64)
     memcpy(to, &sum, sizeof sum);
-  } else if (call.result_dtype == DType::float32) {
+  else if (call.result_dtype == DType::float32)
     memcpy(to, &rounded, sizeof rounded);
-  } else {
-    table.narrow[static_cast<int>(call.result_dtype)](&rounded, &narrowed, 1);  // `to` may be misaligned
-    memcpy(to, &narrowed, sizeof narrowed);
-  }
+  else
+    table.narrow[static_cast<int>(call.result_dtype)](&rounded, reinterpret_cast<uint16_t*>(to), 1);
 }
 
 template <class T>
@@ -265,8 +263,8 @@ void reduce(const ReductionCall& call) {
       partials[work] = table.sum_double(static_cast<const double*>(terms), n);
   };
 
+  const FloatState guard;  // for the merging, too
   if (call.terms.cost_picoseconds() < kParallelPicoseconds) {
-    const FloatState guard;
     for (int64_t work = 0; work < groups * chunks; ++work) sum_one(work);
   } else {
     // Sixteen chunks of 1,024 rows a claim: a claim costs an atomic addition on a shared line.
@@ -293,7 +291,8 @@ void stream_copy(void* to, const void* from, int64_t bytes) {
   constexpr int64_t kChunk = 256 << 10;
   parallel_for((bytes + kChunk - 1) / kChunk, [&](int64_t i) {
     const int64_t start = i * kChunk;
-    table.stream(static_cast<char*>(to) + start, static_cast<const char*>(from) + start, std::min(kChunk, bytes - start), nullptr, 0);
+    table.stream(static_cast<char*>(to) + start, static_cast<const char*>(from) + start,
+                 std::min(kChunk, bytes - start), nullptr, 0);
     table.stream_fence();
   });
 }
