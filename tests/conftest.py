@@ -6,9 +6,8 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 import brazen as bz
+import pytest
 from brazen import _core
 
 
@@ -38,8 +37,14 @@ def run_python():
     def run(script, *, timeout=60, env=None, check=True):
         place = os.path.dirname(os.path.dirname(os.path.abspath(bz.__file__)))
         tests = os.path.dirname(os.path.abspath(__file__))
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([place, tests, os.environ.get("PYTHONPATH", "")]), **(env or {})}
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=timeout, env=environment)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([place, tests, os.environ.get("PYTHONPATH", "")]),
+            **(env or {}),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=timeout, env=environment
+        )
         if check:
             assert done.returncode == 0, done.stderr
             return done.stdout.strip()

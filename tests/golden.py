@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-
 import op_table
 from samples import all_halves, from_patterns
 from tolerance import DTYPES, tolerance

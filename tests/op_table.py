@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 import brazen as bz
+import numpy as np
 from brazen import _core, reference
 from tolerance import DTYPES, WIDE, compute_type
 from wide import teach_reference
@@ -166,7 +165,20 @@ def _row(name, family):
     if family == "function":
         return [forward]
     outputs = ("out", "dalpha") if family == "prelu" else ("out",)
-    return [forward, Case(name, family, "backward", ("dy", *arrays), sets, accuracy.derivative_ulps, accuracy.derivative_c, False, outputs)]
+    return [
+        forward,
+        Case(
+            name,
+            family,
+            "backward",
+            ("dy", *arrays),
+            sets,
+            accuracy.derivative_ulps,
+            accuracy.derivative_c,
+            False,
+            outputs,
+        ),
+    ]
 
 
 CASES = [case for name, entry in REGISTRY.items() if name in _ACCURACY for case in _row(name, entry["family"])]

@@ -2,7 +2,6 @@
 """Numbers to call operations with. No operation and no tolerance."""
 
 import numpy as np
-
 from tolerance import DTYPES, tolerance
 
 
@@ -41,8 +40,20 @@ def unary_sample(dtype, size="full"):
         return all_halves(dtype)
     scale = {"full": 1, "small": 8}[size]
     if np.dtype(dtype) == np.float32:
-        return np.concatenate([every_exponent(dtype, 64 // scale), dense(dtype, -110, 110, 40000 // scale), dense(dtype, -6, 6, 20000 // scale)])
-    return np.concatenate([every_exponent(dtype, 8 // scale), dense(dtype, -760, 760, 20000 // scale), dense(dtype, -8, 8, 10000 // scale)])
+        return np.concatenate(
+            [
+                every_exponent(dtype, 64 // scale),
+                dense(dtype, -110, 110, 40000 // scale),
+                dense(dtype, -6, 6, 20000 // scale),
+            ]
+        )
+    return np.concatenate(
+        [
+            every_exponent(dtype, 8 // scale),
+            dense(dtype, -760, 760, 20000 // scale),
+            dense(dtype, -8, 8, 10000 // scale),
+        ]
+    )
 
 
 def special_values(dtype):
@@ -51,7 +62,18 @@ def special_values(dtype):
     sign = 1 << (np.dtype(dtype).itemsize * 8 - 1)
     smallest_normal = 1 << (exact.precision - 1)
     infinity = ((1 << (np.dtype(dtype).itemsize * 8 - exact.precision)) - 1) << (exact.precision - 1)
-    magnitudes = [0, 1, 2, smallest_normal - 1, smallest_normal, smallest_normal + 1, infinity - 1, infinity, infinity + 1, infinity + smallest_normal // 2]
+    magnitudes = [
+        0,
+        1,
+        2,
+        smallest_normal - 1,
+        smallest_normal,
+        smallest_normal + 1,
+        infinity - 1,
+        infinity,
+        infinity + 1,
+        infinity + smallest_normal // 2,
+    ]
     values = from_patterns([m | s for m in magnitudes for s in (0, sign)], dtype)
     with np.errstate(over="ignore"):
         some = np.array([1, 3, 6, 0.5, 20, 89, 104, 1e5, 1e30, 1e200]).astype(values.dtype)

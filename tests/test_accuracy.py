@@ -3,9 +3,8 @@
 tolerance.py. It catches a wrong coefficient, constant, branch or parameter, a lost tail and a NaN or limit gone wrong."""
 
 import numpy as np
-import pytest
-
 import op_table
+import pytest
 import samples
 from tolerance import WIDE, bound, compute_type, far_off, tolerance
 
@@ -29,7 +28,10 @@ def test_unary(case, dtype):
         assert not wrong, f"{parameters}: {wrong}; x = {x[int(wrong.split('first at ')[1].split(':')[0])]!r}"
 
 
-@pytest.mark.parametrize("case, dtype", [p for p in op_table.each(families=("activation",), dtypes=("float32", "float64")) if p.values[0].tail])
+@pytest.mark.parametrize(
+    "case, dtype",
+    [p for p in op_table.each(families=("activation",), dtypes=("float32", "float64")) if p.values[0].tail],
+)
 def test_tails(case, dtype):
     """The negative tail (the positive one of log_sigmoid) keeps four ulps of itself: no c hides a lost tail."""
     x = samples.unary_sample(dtype)
@@ -67,7 +69,9 @@ def test_gates(case, dtype):
             results = case.call(dy[None], x, parameters={"axis": 0})
             truths = case.truth(dy[None], x, parameters={"axis": 0})
             factors = np.abs(dy_wide), np.abs(dy_wide * value)
-            errors = [bound(dtype, t, gate, case.ulps, case.c * f) + f * exact.ulp(gate * 0) for t, f in zip(truths, factors)]
+            errors = [
+                bound(dtype, t, gate, case.ulps, case.c * f) + f * exact.ulp(gate * 0) for t, f in zip(truths, factors)
+            ]
     for y, truth, error in zip(results, truths, errors):
         wrong = far_off(dtype, y, truth, error)
         assert not wrong, wrong

@@ -4,10 +4,9 @@
 `linear` does nothing but convert, so it shows the conversions alone.
 """
 
+import brazen as bz
 import numpy as np
 import pytest
-
-import brazen as bz
 import samples
 from tolerance import same_bits, tolerance
 

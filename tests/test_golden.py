@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The bits of every operation are those of golden.json, on every instruction set: a change of formula is never silent."""
 
-import numpy as np
-import pytest
-
 import golden
+import numpy as np
 import op_table
+import pytest
 from samples import DTYPES
 
 

@@ -5,11 +5,10 @@ It catches a wrong stride, offset or axis order, an aligned load of unaligned me
 and a result that depends on the instruction set.
 """
 
-import numpy as np
-import pytest
-
 import layouts
+import numpy as np
 import op_table
+import pytest
 import samples
 from brazen import _core
 from tolerance import same_bits
@@ -49,7 +48,11 @@ def test_layouts(case, dtype):
                 _check(case, [change(a) for a in arrays], told)
                 if len(arrays) > 1:
                     for k in range(len(arrays)):
-                        _check(case, [change(a) if i == k else a for i, a in enumerate(arrays)], f"{told} of {case.arguments[k]}")
+                        _check(
+                            case,
+                            [change(a) if i == k else a for i, a in enumerate(arrays)],
+                            f"{told} of {case.arguments[k]}",
+                        )
             for change in layouts.WRITABLE:
                 results = case.results(*arrays)
                 outs = [change(np.full_like(r, 77)) for r in results[:1]] + [np.full_like(r, 77) for r in results[1:]]

@@ -7,10 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 import golden
 import op_table
+import pytest
 from samples import DTYPES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +20,19 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 def _hashes(compiler, target_flags, target, runner, folder):
     program = folder / "golden"
     sources = [str(ROOT / "csrc/cpu/kernels.cpp"), str(ROOT / "tests/native/golden.cpp")]
-    command = [compiler, "-std=c++20", *FLAGS, *target_flags, f"-DBRAZEN_TARGET={target}", f"-I{ROOT}", "-w", "-static", *sources, "-o", str(program)]
+    command = [
+        compiler,
+        "-std=c++20",
+        *FLAGS,
+        *target_flags,
+        f"-DBRAZEN_TARGET={target}",
+        f"-I{ROOT}",
+        "-w",
+        "-static",
+        *sources,
+        "-o",
+        str(program),
+    ]
     built = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert built.returncode == 0, built.stderr[-3000:]
     cases = [(case, dtype) for case in op_table.CASES for dtype in DTYPES]
@@ -52,7 +63,10 @@ def test_this_machine(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-g++") is None, reason="needs aarch64-linux-gnu-g++: apt-get install g++-aarch64-linux-gnu")
+@pytest.mark.skipif(
+    shutil.which("aarch64-linux-gnu-g++") is None,
+    reason="needs aarch64-linux-gnu-g++: apt-get install g++-aarch64-linux-gnu",
+)
 @pytest.mark.skipif(shutil.which("qemu-aarch64") is None, reason="needs qemu-aarch64: apt-get install qemu-user")
 def test_aarch64(tmp_path):
     _compare(_hashes("aarch64-linux-gnu-g++", ["-march=armv8-a"], "neon", ["qemu-aarch64"], tmp_path))

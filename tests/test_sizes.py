@@ -5,11 +5,10 @@ Truth is the same operation on pieces of 100 elements, one thread, which no tile
 wrong tail, an element skipped or done twice at a border, and a result that depends on who computed it.
 """
 
-import numpy as np
-import pytest
-
 import brazen as bz
+import numpy as np
 import op_table
+import pytest
 import samples
 from brazen import _core
 from tolerance import same_bits
@@ -51,7 +50,10 @@ def test_sizes(case, dtype):
 def test_threads_and_chunks(case, dtype):
     bz.set_num_threads(1)
     arrays, _ = _pool(case, dtype, 100)
-    arrays = [samples.ordinary((max(CHUNK), a.shape[1]) if case.arguments[k] != "alpha" else a.shape, dtype, k) for k, a in enumerate(arrays)]
+    arrays = [
+        samples.ordinary((max(CHUNK), a.shape[1]) if case.arguments[k] != "alpha" else a.shape, dtype, k)
+        for k, a in enumerate(arrays)
+    ]
     strided = [np.repeat(a, 2, 0)[::2] if case.arguments[k] != "alpha" else a for k, a in enumerate(arrays)]
     expected = case.results(*(_rows(case, k, a, 0, max(CHUNK)) for k, a in enumerate(arrays)))
     for threads in THREADS:
@@ -80,7 +82,12 @@ def test_outputs_past_the_caches(case, dtype):
         shapes = case.shapes((limit + extra, 1))
         arrays = [np.resize(samples.ordinary(9973, dtype, seed), s) for seed, s in enumerate(shapes)]
         bz.set_num_threads(1)
-        expected = np.concatenate([case.results(*(_rows(case, k, a, i, i + 100_000) for k, a in enumerate(arrays)))[0] for i in range(0, limit + extra, 100_000)])
+        expected = np.concatenate(
+            [
+                case.results(*(_rows(case, k, a, i, i + 100_000) for k, a in enumerate(arrays)))[0]
+                for i in range(0, limit + extra, 100_000)
+            ]
+        )
         for isa, threads in [(isa, t) for isa in _core.isas()[:2] for t in (1, 3)]:
             _core.set_isa(isa)
             bz.set_num_threads(threads)

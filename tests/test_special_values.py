@@ -2,9 +2,8 @@
 """NaN, infinities, zeros, subnormals and huge numbers, in every position of a vector, on every instruction set."""
 
 import numpy as np
-import pytest
-
 import op_table
+import pytest
 import samples
 from tolerance import bound, far_off, same_bits
 
@@ -51,13 +50,23 @@ SLOPES_NOT_0_1 = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case, dtype", [p for p in op_table.each(families=("activation",)) if p.values[0].name in LIMITS and p.values[0].name != "leaky_relu"])
+@pytest.mark.parametrize(
+    "case, dtype",
+    [
+        p
+        for p in op_table.each(families=("activation",))
+        if p.values[0].name in LIMITS and p.values[0].name != "leaky_relu"
+    ],
+)
 def test_limits_at_infinity(case, dtype, isa):
     x = np.array([-np.inf, np.inf] * 9).astype(samples.DTYPES[dtype])
     if case.direction == "forward":
         y, limits = case.call(x, parameters=case.parameter_sets[0]), LIMITS[case.name]
     else:
-        y, limits = case.call(np.ones_like(x), x, parameters=case.parameter_sets[0]), SLOPES_NOT_0_1.get(case.name, (0, 1))
+        y, limits = (
+            case.call(np.ones_like(x), x, parameters=case.parameter_sets[0]),
+            SLOPES_NOT_0_1.get(case.name, (0, 1)),
+        )
     assert (y.astype(float) == np.resize(limits, y.shape)).all(), y[:2]
 
 
@@ -93,7 +102,19 @@ def test_negative_zero(dtype):
     import brazen as bz
 
     zero = np.array([0.0, -0.0] * 10).astype(samples.DTYPES[dtype])
-    for name in ("linear", "tanh", "leaky_relu", "elu", "selu", "silu", "gelu", "mish", "softsign", "hard_tanh", "tanh_shrink"):
+    for name in (
+        "linear",
+        "tanh",
+        "leaky_relu",
+        "elu",
+        "selu",
+        "silu",
+        "gelu",
+        "mish",
+        "softsign",
+        "hard_tanh",
+        "tanh_shrink",
+    ):
         y = getattr(bz, name)(zero)
         assert (y == 0).all()
         if name != "tanh_shrink":

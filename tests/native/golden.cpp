@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Prints the hashes of tests/golden.json from the kernels alone, for a machine without Python. Reads lines
-// "name family direction dtype p0 p1" and prints a hash for each; sample, companion and hash are those of tests/golden.py.
+// "name family direction dtype p0 p1" and prints a hash for each; sample, companion and hash are those of
+// tests/golden.py.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -52,7 +53,8 @@ Raw sample(DType dtype, const KernelTable& table) {
     raw.push_back(itemsize(dtype) == 2 ? i : (dtype == DType::float64 ? spread : spread >> 32));
   }
   if (itemsize(dtype) > 2)
-    for (uint64_t i = 0; i < kCount; ++i) raw.push_back(bits_of((static_cast<double>(i) - kCount / 2) / 2048, dtype, table));
+    for (uint64_t i = 0; i < kCount; ++i)
+      raw.push_back(bits_of((static_cast<double>(i) - kCount / 2) / 2048, dtype, table));
   return raw;
 }
 
@@ -84,7 +86,8 @@ uint64_t digest(const std::vector<Raw>& arrays, DType dtype) {
 }
 
 // Runs a kernel on arrays of raw bits, through the table's own conversions.
-std::vector<Raw> run(const KernelTable& table, cpu::TileKernel kernel, const double* parameters, const std::vector<Raw>& in, int outputs, DType dtype) {
+std::vector<Raw> run(const KernelTable& table, cpu::TileKernel kernel, const double* parameters,
+                     const std::vector<Raw>& in, int outputs, DType dtype) {
   const size_t n = in[0].size(), unit = dtype == DType::float64 ? 8 : 4;
   std::vector<std::vector<char>> tiles(in.size() + outputs, std::vector<char>(n * unit));
   std::vector<const void*> from;
@@ -95,7 +98,8 @@ std::vector<Raw> run(const KernelTable& table, cpu::TileKernel kernel, const dou
       halves[i] = static_cast<uint16_t>(in[k][i]);
       if (itemsize(dtype) > 2) std::memcpy(&tiles[k][i * unit], &in[k][i], unit);  // little-endian
     }
-    if (itemsize(dtype) == 2) table.widen[static_cast<int>(dtype)](halves.data(), reinterpret_cast<float*>(tiles[k].data()), n);
+    if (itemsize(dtype) == 2)
+      table.widen[static_cast<int>(dtype)](halves.data(), reinterpret_cast<float*>(tiles[k].data()), n);
     from.push_back(tiles[k].data());
   }
   for (int k = 0; k < outputs; ++k) to.push_back(tiles[in.size() + k].data());
@@ -115,7 +119,9 @@ std::vector<Raw> run(const KernelTable& table, cpu::TileKernel kernel, const dou
 
 int find(const std::string& name, bool is_function) {
   for (int i = 0; i < kOperations; ++i)
-    if (kRegistry.operations[i].info.name == name && (kRegistry.operations[i].family == Family::function) == is_function) return i;
+    if (kRegistry.operations[i].info.name == name &&
+        (kRegistry.operations[i].family == Family::function) == is_function)
+      return i;
   return -1;
 }
 
@@ -125,7 +131,8 @@ int main() {
   const KernelTable& table = cpu::BRAZEN_TARGET::kTable;
   char name[64], family[16], direction[16], dtype_name[16];
   double parameters[2];
-  while (std::scanf("%63s %15s %15s %15s %lf %lf", name, family, direction, dtype_name, parameters, parameters + 1) == 6) {
+  while (std::scanf("%63s %15s %15s %15s %lf %lf", name, family, direction, dtype_name, parameters, parameters + 1) ==
+         6) {
     const std::string kind = family;
     const bool is_function = kind == "function", backward = std::strcmp(direction, "backward") == 0;
     DType dtype = DType::float16;
@@ -146,6 +153,7 @@ int main() {
       if (kind == "prelu") in.push_back(Raw(other.rbegin(), other.rend()));
     }
     const auto kernel = table.kernels[operation][backward][dtype == DType::float64];
-    std::printf("%016llx\n", static_cast<unsigned long long>(digest(run(table, kernel, parameters, in, outputs, dtype), dtype)));
+    std::printf("%016llx\n",
+                static_cast<unsigned long long>(digest(run(table, kernel, parameters, in, outputs, dtype), dtype)));
   }
 }
