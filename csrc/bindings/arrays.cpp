@@ -185,8 +185,12 @@ ArrayView read_dlpack(PyObject* object, Argument argument) {
 
   view.dtype = read_type(tensor->dtype, argument);
   view.data = static_cast<char*>(tensor->data) + tensor->byte_offset;
-  if (tensor->ndim > kMaxDims)
-    throw ValueMismatch(argument + "has " + std::to_string(tensor->ndim) + " dimensions; at most 64 are supported");
+  if (tensor->ndim < 0 || tensor->ndim > kMaxDims)
+    throw ValueMismatch(argument + "has " + std::to_string(tensor->ndim) + " dimensions; 0 to 64 are supported");
+  for (int d = 0; d < tensor->ndim; ++d)
+    if (tensor->shape[d] < 0)
+      throw ValueMismatch(argument + "has " + std::to_string(tensor->shape[d]) + " entries along axis " +
+                          std::to_string(d));
   std::vector<int64_t> shape(tensor->shape, tensor->shape + tensor->ndim), strides(tensor->ndim);
   int64_t packed = itemsize(view.dtype);
   for (int d = tensor->ndim - 1; d >= 0; --d) {
