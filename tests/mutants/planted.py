@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The planted bugs: file, what stands there once, what stands there instead. Each is one a person could make."""
+
+from __future__ import annotations
+
+PLANTED = {
+    "csrc/formulas/activations.h": [
+        ("FORMULA T forward(T x) const { return math::at_least(zero, x); }", "FORMULA T forward(T x) const { return x > zero ? x : zero; }"),
+        ("FORMULA T derivative(T x) const { return step(x, T(0), T(0), T(1)); }", "FORMULA T derivative(T x) const { return x >= 0 ? T(1) : T(0); }"),
+        ("info{\"relu6\", 40, 90};\n  Interval<T> range{0, 6};", "info{\"relu6\", 40, 90};\n  Interval<T> range{0, T(6.0000005)};"),
+        ("FORMULA T derivative(T x) const { return inside(x, T(0), T(6)); }", "FORMULA T derivative(T x) const { return inside(x, T(0), T(7)); }"),
+        ("FORMULA T forward(T x) const { return x > 0 ? x : alpha * x; }", "FORMULA T forward(T x) const { return x > 0 ? x : x * T(0.01); }"),
+        ("FORMULA T derivative(T x) const { return step(x, T(0), alpha, T(1)); }", "FORMULA T derivative(T x) const { return step(x, T(0), T(1), alpha); }"),
+        ("return x > 0 ? x : alpha * math::expm1(x / alpha);", "return x > 0 ? x : alpha * math::expm1(x * alpha);"),
+        ("static constexpr T scale = T(1.0507009873554804934193349852946);", "static constexpr T scale = T(1.0507009);"),
+        ("static constexpr T cubic = T(0.044715);", "static constexpr T cubic = T(0.044751);"),
+        ("FORMULA T forward(T x) const { return -math::softplus(-x); }", "FORMULA T forward(T x) const { return math::softplus(-x); }"),
+        ("FORMULA T derivative(T x) const { return 4 * Logistic<T>(2 * x).derivative(); }", "FORMULA T derivative(T x) const { return 1 - math::tanh(x) * math::tanh(x); }"),
+        ("FORMULA T forward(T x) const { return math::abs(x) <= threshold ? T(0) : x; }", "FORMULA T forward(T x) const { return math::abs(x) < threshold ? T(0) : x; }"),
+        ("(x < 0 ? x + threshold : x - threshold)", "(x < 0 ? x - threshold : x + threshold)"),
+        ("FORMULA T forward(T x) const { return x <= threshold ? value : x; }", "FORMULA T forward(T x) const { return x < threshold ? value : x; }"),
+        ("return x >= 1 ? x : T(0.25) * lifted * lifted;", "return x >= 1 ? x : T(0.5) * lifted * lifted;"),
+        ("FORMULA T derivative(T x) const { return T(0.5) * inside(x, T(-1), T(1)); }", "FORMULA T derivative(T x) const { return inside(x, T(-1), T(1)); }"),
+        ("FORMULA T derivative(T x) const { return inside(x, T(-3), T(3)) * sixth; }", "FORMULA T derivative(T x) const { return inside(x, T(-3), T(3)) * T(0.166666); }"),
+        ("{\"alpha\", 0.01}", "{\"alpha\", 0.1}"),
+    ],
+    "csrc/formulas/gates.h": [
+        ("FORMULA static T forward(T value, T gate) { return value * Activation<T>{}.forward(gate); }", "FORMULA static T forward(T value, T gate) { return gate * Activation<T>{}.forward(value); }"),
+        ("FORMULA static T grad_x(T dy, T x, T alpha) { return dy * step(x, T(0), alpha, T(1)); }", "FORMULA static T grad_x(T dy, T x, T alpha) { return dy * step(x, T(0), T(1), alpha); }"),
+        ("FORMULA static T forward(T dy, T x) { return dy * (x > 0 ? T(0) : x); }", "FORMULA static T forward(T dy, T x) { return dy * (x > 0 ? x : T(0)); }"),
+        ("return challenger > best ||", "return challenger >= best ||"),
+        ("|| (challenger != challenger && best == best)", ""),
+    ],
+    "csrc/formulas/reduction.h": [
+        ("for (int offset = kLanes / 2; offset > 0; offset /= 2)\n    for (int lane = 0; lane < offset; ++lane) lanes[lane] += lanes[lane + offset];", "for (int lane = 1; lane < kLanes; ++lane) lanes[0] += lanes[lane];"),
+        ("i + width < count; i += 2 * width", "i + 2 * width <= count; i += 2 * width"),
+        ("inline constexpr int kLanes = 32;", "inline constexpr int kLanes = 16;"),
+        ("inline constexpr int kChunkRows = 1024;", "inline constexpr int kChunkRows = 512;"),
+    ],
+    "csrc/formulas/storage.h": [
+        ("(u + 0x7fffu + ((u >> 16) & 1u)) >> 16", "(u + 0x8000u) >> 16"),
+        ("(u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded", "rounded"),
+        ("magnitude >= (143u << 23) ? 0x7c00u : normal", "magnitude >= (143u << 23) ? 0x7bffu : normal"),
+    ],
+    "csrc/cpu/convert.h": [
+        ("for (; i < n; ++i) to[i] = from_bfloat16(from[i]);", "for (; i + 1 < n; ++i) to[i] = from_bfloat16(from[i]);"),
+        ("for (; i < n; ++i) to[i] = to_float16(from[i]);", "for (; i < n; ++i) to[i] = uint16_t(to_float16(from[i]) + 1);"),
+        ("_mm256_cvtps_ph(canonical, _MM_FROUND_TO_NEAREST_INT)", "_mm256_cvtps_ph(canonical, _MM_FROUND_TO_ZERO)"),
+        ("memcpy(target + done, source + done, bytes - done);", ""),
+        ("if (head > bytes) head = bytes;", "if (head > bytes) head = 0;"),
+    ],
+    "csrc/cpu/kernels.cpp": [
+        ("EACH_ELEMENT dx[i] = dy[i] * op.derivative(x[i]);", "EACH_ELEMENT dx[i] = op.derivative(dy[i] * x[i]);"),
+        ("grad_value[i] = Op::grad_value(d, g);\n    grad_gate[i] = Op::grad_gate(d, v, g);", "grad_gate[i] = Op::grad_value(d, g);\n    grad_value[i] = Op::grad_gate(d, v, g);"),
+        ("for (int piece = 1; piece < pieces; ++piece) {\n    const T* x = input<T>(in, piece);", "for (int piece = 1; piece < 2; ++piece) {\n    const T* x = input<T>(in, piece);"),
+        ("dx[i] = winner[i] == T(piece) ? grad[i] : T(0);", "dx[i] = winner[i] == T(piece) ? grad[i] : dx[i];"),
+        ("for (int lane = 0; row < n; ++row, ++lane) lanes[lane] += rows[row];", "for (; row < n; ++row) lanes[0] += rows[row];"),
+        ("constexpr size_t kBlock = 256;", "constexpr size_t kBlock = 250;\n  if (n > 4000) --n;"),
+    ],
+    "csrc/cpu/tiles.h": [
+        ("offset_ += position_[d] * operand.strides[d];", "offset_ += position_[d] * (operand.strides[d] & 0x7fffffff);"),
+        ("if (contiguous && reinterpret_cast<uintptr_t>(base) % size == 0) return base + index * size;", "if (contiguous) return base;"),
+        ("const int64_t left = layout_.shape[last] - position_[last];", "const int64_t left = layout_.shape[last];"),
+        ("} else if (stride == 0) {\n      Unit value;\n      memcpy(&value, from, sizeof(Unit));\n      for (int64_t i = 0; i < length; ++i) tile[i] = value;", "} else if (stride == 0) {\n      memcpy(tile, from, length * sizeof(Unit));"),
+        ("offset_ -= position_[axis] * operand_.strides[axis];", "offset_ -= (position_[axis] - 1) * operand_.strides[axis];"),
+    ],
+    "csrc/cpu/elementwise.cpp": [
+        ("const int64_t n = std::min(kTileElements, end - index);", "const int64_t n = std::min(kTileElements, end - begin);"),
+        ("pass(i * chunk, std::min(size, (i + 1) * chunk))", "pass(i * chunk, std::min(size, (i + 1) * chunk) - (i == 2))"),
+        ("parallel_for((size + chunk - 1) / chunk,", "parallel_for(size / chunk,"),
+        ("!aliases_input(base);", "true;"),
+        ("char* base = static_cast<char*>(operand.data) + piece * operand.step;", "char* base = static_cast<char*>(operand.data) + (piece ? 1 : 0) * operand.step;"),
+        ("base += rest % layout.shape[d] * operand.strides[d];", "base += rest * operand.strides[d];"),
+        ("std::min<int64_t>(kChunkRows, rows - start)", "std::min<int64_t>(kChunkRows, rows)"),
+        ("const float rounded = static_cast<float>(sum);", "const float rounded = static_cast<float>(sum + 0x1p-24 * sum);"),
+    ],
+    "csrc/core/layout.h": [
+        ("if (shape[d] != 1) move_axis(kept++, d);", "if (shape[d] > 2) move_axis(kept++, d);"),
+        ("operand.data = static_cast<char*>(operand.data) + (shape[d] - 1) * operand.strides[d];", "operand.data = static_cast<char*>(operand.data) + shape[d] * operand.strides[d];"),
+        ("mergeable = operands[k].strides[last] == operands[k].strides[d] * shape[d];", "mergeable = k > 0 || operands[k].strides[last] == operands[k].strides[d] * shape[d];"),
+    ],
+    "csrc/cpu/threads.cpp": [
+        ("if (chunk >= region.chunks) return;", "if (chunk > region.chunks) return;"),
+        ("next_.store(0, std::memory_order_relaxed);", "next_.store(workers_ > 1 ? 1 : 0, std::memory_order_relaxed);"),
+        ("while (inside_.load(std::memory_order_acquire) != 0) {", "while (false) {"),
+        ("pthread_atfork(nullptr, nullptr, forget_threads);", ""),
+    ],
+    "csrc/bindings/arrays.cpp": [
+        ("if (!view.writable) throw", "if (false) throw"),
+        ("if (same || !share_memory(out, input)) return;", "return;"),
+        ("if (proxy->byteorder == '>')", "if (false)"),
+        ("if (stride < span && view.size() > 0)", "if (false)"),
+    ],
+    "csrc/bindings/gates.cpp": [
+        ("if (x.shape[at] % pieces)", "if (false)"),
+        ("alpha.view.shape[0] != x.shape[at]", "false"),
+        ("return {at, x.shape[at] / 2, 2, 0, 0};", "return {x.ndim - 1, x.shape[at] / 2, 2, 0, 0};"),
+        ("execute(describe_alpha_sum(dy, x, alpha, dalpha.data), x);\n", ""),
+    ],
+    "csrc/bindings/kernel.cpp": [
+        ("require_shape(dy, dy_argument, x.ndim, x.shape, \"the shape of x\");", ""),
+        ("require_dtype(out, x.dtype, out_argument, \"the dtype of x\");", ""),
+        ("if (x.c_contiguous && out.c_contiguous && (!backward || dy.c_contiguous)) {", "if (x.c_contiguous && out.c_contiguous) {"),
+    ],
+}  # fmt: skip

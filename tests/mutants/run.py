@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Plants each bug of planted.py in a copy of csrc/, compiles what it touches and runs checks until one fails. `make mutants`.
+
+What was found is kept in .cache/mutants/results.json, keyed by the sources and the bug: an interrupted run goes on where
+it stopped. Only the v3 kernels are compiled with the bug, so that a comparison with the other instruction sets can see it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+
+from planted import PLANTED
+
+ROOT = pathlib.Path(__file__).parents[2]
+WORK = ROOT / ".cache" / "mutants"
+SITE = WORK / "site"
+RESULTS = WORK / "results.json"
+
+# No optimisation changes a bit, so the quickest is good enough.
+FLAGS = [
+    "-std=c++20",
+    "-O1",
+    "-fPIC",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+    "-w",
+]
+ISAS = {"baseline": ["-march=x86-64"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]}
+UNITS = {
+    **{f"kernels_{isa}": ("csrc/cpu/kernels.cpp", [*flags, f"-DBRAZEN_TARGET={isa}"]) for isa, flags in ISAS.items()},
+    **{
+        path.stem: (path.relative_to(ROOT).as_posix(), [])
+        for path in sorted((ROOT / "csrc" / "bindings").glob("*.cpp"))
+    },
+    **{name: (f"csrc/cpu/{name}.cpp", []) for name in ("elementwise", "isa", "threads")},
+}
+
+# What has to be compiled again for a bug in a file; by default the file's own unit.
+TOUCHED = {
+    "csrc/formulas/reduction.h": ["kernels_v3", "elementwise"],
+    "csrc/cpu/tiles.h": ["elementwise"],
+    "csrc/core/layout.h": ["elementwise", "kernel", "gates"],
+    "csrc/cpu/kernels.cpp": ["kernels_v3"],
+    "csrc/cpu/convert.h": ["kernels_v3"],
+}
+
+# Cheapest first; the first that fails has caught the bug.
+CHECKS = {
+    "selftest": ["-m", "brazen", "selftest"],
+    "layouts": ["-m", "pytest", "-q", "-x", "tests/test_layouts.py"],
+    "accuracy": ["-m", "pytest", "-q", "-x", "tests/test_accuracy.py", "tests/test_special_values.py"],
+    "conversion": ["-m", "pytest", "-q", "-x", "tests/test_conversion.py", "tests/test_golden.py"],
+    "sizes": ["-m", "pytest", "-q", "-x", "tests/test_sizes.py"],
+    "threads": ["tests/mutants/check_threads.py"],
+    "rest": ["-m", "pytest", "-q", "-x", "tests", "-m", "not release", "--ignore", "tests/test_wheel.py", "--ignore",
+             "tests/test_lint.py", "--ignore", "tests/test_native_golden.py", "--ignore", "tests/test_docs.py"],
+}  # fmt: skip
+
+
+def touched(file: str) -> list[str]:
+    if file in TOUCHED:
+        return TOUCHED[file]
+    return ["kernels_v3"] if file.startswith("csrc/formulas/") else [pathlib.Path(file).stem]
+
+
+def compile_unit(name: str, tree: pathlib.Path, objects: pathlib.Path) -> subprocess.CompletedProcess:
+    import pybind11
+
+    source, flags = UNITS[name]
+    includes = [f"-I{pybind11.get_include()}", f"-I{sysconfig.get_paths()['include']}"]
+    level = ["-O0"] if "bindings" in source else []
+    command = [
+        os.environ.get("CXX", "g++"),
+        *FLAGS,
+        *level,
+        *flags,
+        *includes,
+        "-c",
+        source,
+        "-o",
+        str(objects / f"{name}.o"),
+    ]
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True)
+
+
+def link(objects: list[pathlib.Path]) -> None:
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    target = SITE / "brazen" / f"_core{suffix}"
+    command = [os.environ.get("CXX", "g++"), "-shared", "-o", f"{target}.new", *map(str, objects), "-pthread", "-ldl"]
+    subprocess.run(command, check=True)
+    os.replace(f"{target}.new", target)
+
+
+def fingerprint() -> str:
+    digest = hashlib.sha256()
+    for folder in ("csrc", "python"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".h", ".cpp", ".py"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def build_original(base: pathlib.Path) -> None:
+    done = WORK / "base.txt"
+    if done.exists() and done.read_text() == fingerprint():
+        return
+    shutil.rmtree(SITE, ignore_errors=True)
+    shutil.copytree(ROOT / "python" / "brazen", SITE / "brazen", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    base.mkdir(parents=True, exist_ok=True)
+    for name in UNITS:
+        print("compiling", name, flush=True)
+        result = compile_unit(name, ROOT, base)
+        assert result.returncode == 0, result.stderr
+    done.write_text(fingerprint())
+
+
+def run_checks(environment: dict[str, str]) -> str:
+    """The name of the check that failed; empty if none did."""
+    for name, arguments in CHECKS.items():
+        try:
+            result = subprocess.run(
+                [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, timeout=900
+            )
+        except subprocess.TimeoutExpired:
+            return f"{name} (hangs)"
+        if result.returncode:
+            return name if result.returncode > 0 else f"{name} (signal {-result.returncode})"
+    return ""
+
+
+def try_mutant(file: str, old: str, new: str, base: pathlib.Path, environment: dict[str, str]) -> str:
+    tree = WORK / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(ROOT / "csrc", tree / "csrc")
+    text = (tree / file).read_text()
+    if text.count(old) != 1:
+        return "STALE"
+    (tree / file).write_text(text.replace(old, new))
+    changed = tree / "objects"
+    changed.mkdir()
+    for name in touched(file):
+        result = compile_unit(name, tree, changed)
+        if result.returncode:
+            return "NOT COMPILED: " + next((line for line in result.stderr.splitlines() if "error" in line), "")
+    link([(changed if (changed / f"{name}.o").exists() else base) / f"{name}.o" for name in UNITS])
+    return run_checks(environment) or "SURVIVED"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("only", nargs="?", default="", help="a part of a file name")
+    parser.add_argument("--again", action="store_true", help="forget the results of earlier runs")
+    options = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() and not options.again else {}
+    base = WORK / "base"
+    build_original(base)
+    environment = {**os.environ, "PYTHONPATH": str(SITE), "BRAZEN_NUM_THREADS": "2", "PYTHONDONTWRITEBYTECODE": "1"}
+    link([base / f"{name}.o" for name in UNITS])
+    if failed := run_checks({**environment}) if not results.get(fingerprint()) else "":
+        raise SystemExit(f"the original fails {failed}: nothing can be learned from its mutants")
+    results[fingerprint()] = "passed"
+
+    missed, count = [], 0
+    for file, bugs in PLANTED.items():
+        for old, new in bugs:
+            count += 1
+            if options.only not in file:
+                continue
+            key = hashlib.sha256(f"{fingerprint()} {file} {old} {new}".encode()).hexdigest()
+            start = time.perf_counter()
+            if key not in results:
+                results[key] = try_mutant(file, old, new, base, environment)
+                RESULTS.write_text(json.dumps(results))
+            changed = " ".join(new.split()) or "(nothing)"
+            print(
+                f"{count:3} {results[key]:22} {file:32} {changed[:90]}  {time.perf_counter() - start:.0f} s", flush=True
+            )
+            if results[key].isupper() or results[key].startswith("NOT COMPILED"):
+                missed.append(f"{file}: {changed}")
+    print(f"\n{count} planted, {count - len(missed)} caught")
+    if missed:
+        raise SystemExit("\n".join(["not caught:", *missed]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every planted bug still fits the source it is planted in; `make mutants` plants them."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+_spec = importlib.util.spec_from_file_location("planted", pathlib.Path(__file__).with_name("planted.py"))
+planted = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(planted)
+
+
+def test_enough():
+    assert sum(map(len, planted.PLANTED.values())) >= 50
+
+
+@pytest.mark.parametrize("file", planted.PLANTED)
+def test_fits(file):
+    text = (ROOT / file).read_text()
+    for old, new in planted.PLANTED[file]:
+        assert text.count(old) == 1, f"found {text.count(old)} times: {old}"
+        assert old != new
