@@ -31,7 +31,8 @@ struct CudaLibrary {
 template <class Function>
 bool find(CudaLibrary& library, const char* symbol, Function& function) {
   function = reinterpret_cast<Function>(dlsym(library.handle, symbol));
-  if (!function) library.why_not = library.path + " lacks the symbol " + symbol + "; it belongs to another version of brazen";
+  if (!function)
+    library.why_not = library.path + " lacks the symbol " + symbol + "; it belongs to another version of brazen";
   return function != nullptr;
 }
 
@@ -44,15 +45,16 @@ CudaLibrary open_library(const std::string& path) {
     if (*BRAZEN_CUDA_WHY_NOT) library.why_not += std::string(" (") + BRAZEN_CUDA_WHY_NOT + ")";
     return library;
   }
-  if (!find(library, "brazen_cuda_describe", library.describe) || !find(library, "brazen_cuda_elementwise", library.elementwise) ||
+  if (!find(library, "brazen_cuda_describe", library.describe) ||
+      !find(library, "brazen_cuda_elementwise", library.elementwise) ||
       !find(library, "brazen_cuda_reduction", library.reduction))
     return library;
   cuda::Description description{};
   char message[512] = "";
   library.describe(&description, message, sizeof message);
   if (description.abi != cuda::kAbi)
-    library.why_not = path + " speaks ABI " + std::to_string(description.abi) + ", this module " + std::to_string(cuda::kAbi) +
-                      "; reinstall brazen";
+    library.why_not = path + " speaks ABI " + std::to_string(description.abi) + ", this module " +
+                      std::to_string(cuda::kAbi) + "; reinstall brazen";
   return library;
 }
 

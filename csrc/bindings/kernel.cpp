@@ -28,20 +28,32 @@ struct Kernel {
   int slot_count() const { return array_count + parameter_count + 1; }
 };
 
-int find_slot(const Kernel& kernel, PyObject* keyword) {
+// A text for messages; a str may hold what UTF-8 cannot.
+std::string text_of(PyObject* string) {
+  if (const char* text = PyUnicode_AsUTF8(string)) return text;
+  PyErr_Clear();
+  return "(not UTF-8)";
+}
+
+int find_own_slot(const Kernel& kernel, PyObject* keyword) {
   for (int slot = 0; slot < kernel.slot_count(); ++slot)
     if (kernel.slot_names[slot] == keyword) return slot;
   for (int slot = 0; slot < kernel.slot_count(); ++slot)
     if (PyUnicode_Compare(kernel.slot_names[slot], keyword) == 0) return slot;
-  if (kernel.aliases)
-    if (PyObject* meant = PyDict_GetItem(kernel.aliases, keyword)) return find_slot(kernel, meant);
   return -1;
+}
+
+// An alias means one of the kernel's own names, never another alias: the dict is the caller's and may say anything.
+int find_slot(const Kernel& kernel, PyObject* keyword) {
+  const int slot = find_own_slot(kernel, keyword);
+  if (slot >= 0 || !kernel.aliases) return slot;
+  PyObject* meant = PyDict_GetItem(kernel.aliases, keyword);
+  return meant && PyUnicode_Check(meant) ? find_own_slot(kernel, meant) : -1;
 }
 
 std::string signature(const Kernel& kernel) {
   std::string text = std::string(kernel.name) + "(";
-  for (int slot = 0; slot < kernel.slot_count(); ++slot)
-    text += (slot ? ", " : "") + std::string(PyUnicode_AsUTF8(kernel.slot_names[slot]));
+  for (int slot = 0; slot < kernel.slot_count(); ++slot) text += (slot ? ", " : "") + text_of(kernel.slot_names[slot]);
   return text + ")";
 }
 
@@ -49,7 +61,7 @@ double read_parameter(const Kernel& kernel, int slot, PyObject* value) {
   const double number = PyFloat_AsDouble(value);
   if (number != -1.0 || !PyErr_Occurred()) return number;
   PyErr_Clear();
-  throw TypeMismatch(std::string(kernel.name) + ": " + PyUnicode_AsUTF8(kernel.slot_names[slot]) + " is " +
+  throw TypeMismatch(std::string(kernel.name) + ": " + text_of(kernel.slot_names[slot]) + " is " +
                      Py_TYPE(value)->tp_name + "; expected a real number");
 }
 
@@ -64,8 +76,8 @@ py::object run(const Kernel& kernel, PyObject* const* slots) {
     const int slot = kernel.array_count + p;
     call.parameters[p] = slots[slot] ? read_parameter(kernel, slot, slots[slot]) : kernel.parameters[p];
     if (!slots[slot] && call.parameters[p] != call.parameters[p])
-      throw TypeMismatch(std::string(kernel.name) + ": " + PyUnicode_AsUTF8(kernel.slot_names[slot]) +
-                         " is missing; call " + signature(kernel));
+      throw TypeMismatch(std::string(kernel.name) + ": " + text_of(kernel.slot_names[slot]) + " is missing; call " +
+                         signature(kernel));
   }
 
   const Argument x_argument{kernel.name, "x"}, dy_argument{kernel.name, "dy"}, out_argument{kernel.name, "out"};
@@ -130,17 +142,16 @@ PyObject* call_kernel(PyObject* self, PyObject* const* arguments, size_t flagged
       PyObject* keyword = PyTuple_GET_ITEM(keywords, i);
       const int slot = find_slot(kernel, keyword);
       if (slot < 0)
-        throw TypeMismatch(std::string(kernel.name) + ": unknown argument " + PyUnicode_AsUTF8(keyword) + "; call " +
+        throw TypeMismatch(std::string(kernel.name) + ": unknown argument " + text_of(keyword) + "; call " +
                            signature(kernel));
       if (slots[slot])
-        throw TypeMismatch(std::string(kernel.name) + ": " + PyUnicode_AsUTF8(kernel.slot_names[slot]) +
-                           " is given twice");
+        throw TypeMismatch(std::string(kernel.name) + ": " + text_of(kernel.slot_names[slot]) + " is given twice");
       slots[slot] = arguments[positional + i];
     }
     for (int i = 0; i < kernel.array_count; ++i)
       if (!slots[i])
-        throw TypeMismatch(std::string(kernel.name) + ": " + PyUnicode_AsUTF8(kernel.slot_names[i]) +
-                           " is missing; call " + signature(kernel));
+        throw TypeMismatch(std::string(kernel.name) + ": " + text_of(kernel.slot_names[i]) + " is missing; call " +
+                           signature(kernel));
     return run(kernel, slots).release().ptr();
   } catch (py::error_already_set& error) {
     error.restore();
@@ -166,16 +177,18 @@ int initialize(PyObject* self, PyObject* arguments, PyObject* keywords) {
     return -1;
   try {
     Kernel& kernel = *reinterpret_cast<Kernel*>(self);
-    kernel.operation = find_operation(name);
-    const Operation& operation = kRegistry.operations[kernel.operation];
-    if (operation.family != Family::activation && operation.family != Family::function)
+    const int number = find_operation(name);
+    const Operation& operation = kRegistry.operations[number];
+    if ((operation.family != Family::activation && operation.family != Family::function) || number == kPreluAlpha)
       throw ValueMismatch(std::string("Kernel: ") + name + " takes more than one array");
-    const std::string wanted(direction);
-    if (wanted != "forward" && wanted != "backward")
-      throw ValueMismatch("Kernel: direction is '" + wanted + "'; expected 'forward' or 'backward'");
-    kernel.direction = wanted == "backward" ? Direction::backward : Direction::forward;
-    if (kernel.direction == Direction::backward && operation.family == Family::function)
+    const bool backward = std::string(direction) == "backward";
+    if (!backward && std::string(direction) != "forward")
+      throw ValueMismatch(std::string("Kernel: direction is '") + direction + "'; expected 'forward' or 'backward'");
+    if (backward && operation.family == Family::function)
       throw ValueMismatch(std::string("Kernel: ") + name + " has no backward");
+    // Nothing is changed before the checks: __init__ may be called again on a kernel in use.
+    kernel.operation = number;
+    kernel.direction = backward ? Direction::backward : Direction::forward;
     kernel.name = operation.info.name;
     kernel.vectorcall = call_kernel;
     kernel.array_count = kernel.direction == Direction::backward ? 2 : 1;

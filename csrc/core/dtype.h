@@ -18,7 +18,8 @@ constexpr int64_t itemsize(DType dtype) {
 }
 
 constexpr const char* name(DType dtype) {
-  constexpr const char* names[kDTypes] = {"float16", "bfloat16", "float32", "float64", "uint8", "bool", "int32", "int64"};
+  constexpr const char* names[kDTypes] = {"float16", "bfloat16", "float32", "float64",
+                                          "uint8",   "bool",     "int32",   "int64"};
   return names[static_cast<int>(dtype)];
 }
 

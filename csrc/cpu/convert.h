@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // 16-bit runs to and from float32, and copies past the caches, for the instruction set being compiled. Included by
-// kernels.cpp alone. The intrinsics give the bits of formulas/storage.h; a test compares all 65,536 and a sample of 2^32.
+// kernels.cpp alone. The intrinsics give the bits of formulas/storage.h; a test compares all 65,536 and a sample of
+// 2^32.
 #pragma once
 
 #include <cstring>
@@ -20,8 +21,8 @@ void widen_bfloat16(const uint16_t* from, float* to, size_t n) {
   size_t i = 0;
 #if defined(__AVX512BW__)
   // One permutation puts 16 halves into the upper words, instead of a widening and a shift.
-  const __m512i upper = _mm512_set_epi32(15 << 16, 14 << 16, 13 << 16, 12 << 16, 11 << 16, 10 << 16, 9 << 16, 8 << 16, 7 << 16,
-                                         6 << 16, 5 << 16, 4 << 16, 3 << 16, 2 << 16, 1 << 16, 0);
+  const __m512i upper = _mm512_set_epi32(15 << 16, 14 << 16, 13 << 16, 12 << 16, 11 << 16, 10 << 16, 9 << 16, 8 << 16,
+                                         7 << 16, 6 << 16, 5 << 16, 4 << 16, 3 << 16, 2 << 16, 1 << 16, 0);
   for (; i + 16 <= n; i += 16) {
     const __m512i halves = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
     _mm512_storeu_si512(to + i, _mm512_maskz_permutexvar_epi16(0xaaaaaaaau, upper, halves));
@@ -45,11 +46,13 @@ inline __m512i rounded_bfloat16(const float* from) {
 void narrow_bfloat16(const float* from, uint16_t* to, size_t n) {
   size_t i = 0;
 #if defined(__AVX512BW__)
-  alignas(64) static constexpr uint16_t kUpperWords[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
-                                                           33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+  alignas(64) static constexpr uint16_t kUpperWords[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
+                                                           23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
+                                                           45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
   const __m512i upper = _mm512_load_si512(kUpperWords);
   for (; i + 32 <= n; i += 32)
-    _mm512_storeu_si512(to + i, _mm512_permutex2var_epi16(rounded_bfloat16(from + i), upper, rounded_bfloat16(from + i + 16)));
+    _mm512_storeu_si512(to + i,
+                        _mm512_permutex2var_epi16(rounded_bfloat16(from + i), upper, rounded_bfloat16(from + i + 16)));
 #endif
 #pragma GCC ivdep
   for (; i < n; ++i) to[i] = to_bfloat16(from[i]);
@@ -88,8 +91,8 @@ void narrow_float16(const float* from, uint16_t* to, size_t n) {
 }
 
 // Stores that skip the caches save the read of the line they replace: 8 bytes an element instead of 12. Meanwhile the
-// next tile's inputs are fetched, one line for each line stored: without that, memory alternates between bursts of reads
-// and of writes (relu 0.87 of a plain copy without, 0.94 with; two Zen 5 cores).
+// next tile's inputs are fetched, one line for each line stored: without that, memory alternates between bursts of
+// reads and of writes (relu 0.87 of a plain copy without, 0.94 with; two Zen 5 cores).
 void stream(void* to, const void* from, size_t bytes, const char* const* ahead, int ahead_count) {
 #if defined(__x86_64__)
 #if defined(__AVX512F__)

@@ -219,12 +219,15 @@ namespace {
 void store_sum(const KernelTable& table, const ReductionCall& call, int64_t group, double sum) {
   char* to = static_cast<char*>(call.results) + group * itemsize(call.result_dtype);
   const float rounded = static_cast<float>(sum);
-  if (call.result_dtype == DType::float64)
+  uint16_t narrowed;
+  if (call.result_dtype == DType::float64) {
     memcpy(to, &sum, sizeof sum);
-  else if (call.result_dtype == DType::float32)
+  } else if (call.result_dtype == DType::float32) {
     memcpy(to, &rounded, sizeof rounded);
-  else
-    table.narrow[static_cast<int>(call.result_dtype)](&rounded, reinterpret_cast<uint16_t*>(to), 1);
+  } else {
+    table.narrow[static_cast<int>(call.result_dtype)](&rounded, &narrowed, 1);  // `to` may be misaligned
+    memcpy(to, &narrowed, sizeof narrowed);
+  }
 }
 
 template <class T>

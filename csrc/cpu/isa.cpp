@@ -10,11 +10,19 @@
 namespace brazen::cpu {
 
 #if defined(__x86_64__)
-namespace v4 { extern const KernelTable kTable; }
-namespace v3 { extern const KernelTable kTable; }
-namespace baseline { extern const KernelTable kTable; }
+namespace v4 {
+extern const KernelTable kTable;
+}
+namespace v3 {
+extern const KernelTable kTable;
+}
+namespace baseline {
+extern const KernelTable kTable;
+}
 #else
-namespace neon { extern const KernelTable kTable; }
+namespace neon {
+extern const KernelTable kTable;
+}
 #endif
 
 namespace {

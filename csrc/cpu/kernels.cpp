@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Every formula as a loop over short contiguous runs. Compiled once per instruction set, each time in a namespace of its
-// own: BRAZEN_TARGET is v4, v3, baseline or neon. Nothing of std:: may be instantiated here, for the linker could keep
-// the AVX-512 copy of it.
+// Every formula as a loop over short contiguous runs. Compiled once per instruction set, each time in a namespace of
+// its own: BRAZEN_TARGET is v4, v3, baseline or neon. Nothing of std:: may be instantiated here, for the linker could
+// keep the AVX-512 copy of it.
 #include "kernels.h"
 
 #include "convert.h"

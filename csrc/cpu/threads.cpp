@@ -27,7 +27,8 @@ constexpr int kMaxThreads = 256;
 constexpr auto kSpin = std::chrono::microseconds(20);
 
 long futex(std::atomic<uint32_t>& word, int operation, uint32_t value) {
-  return syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), operation | FUTEX_PRIVATE_FLAG, value, nullptr, nullptr, 0);
+  return syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), operation | FUTEX_PRIVATE_FLAG, value, nullptr, nullptr,
+                 0);
 }
 
 void pause() {

@@ -85,8 +85,8 @@ void scatter(char* base, Cursor cursor, const Unit* tile, int64_t n) {
   });
 }
 
-// `first_axis`: axes before it are fixed and already in `base`. Returns a pointer to `n` values of the compute type: the
-// array itself where it can be used in place, else `tile`.
+// `first_axis`: axes before it are fixed and already in `base`. Returns a pointer to `n` values of the compute type:
+// the array itself where it can be used in place, else `tile`.
 inline const void* load_tile(const KernelTable& table, const Layout& layout, const Operand& operand, const char* base,
                              int first_axis, bool contiguous, int64_t index, int64_t n, void* tile, void* narrow_tile) {
   const int64_t size = itemsize(operand.dtype);

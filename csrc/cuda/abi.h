@@ -37,6 +37,9 @@ struct Description {
 
 }  // namespace brazen::cuda
 
-BRAZEN_ABI brazen::cuda::Status brazen_cuda_describe(brazen::cuda::Description* description, char* message, size_t size);
-BRAZEN_ABI brazen::cuda::Status brazen_cuda_elementwise(const brazen::ElementwiseCall* call, const brazen::cuda::Launch* launch);
-BRAZEN_ABI brazen::cuda::Status brazen_cuda_reduction(const brazen::ReductionCall* call, const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_describe(brazen::cuda::Description* description, char* message,
+                                                     size_t size);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_elementwise(const brazen::ElementwiseCall* call,
+                                                        const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_reduction(const brazen::ReductionCall* call,
+                                                      const brazen::cuda::Launch* launch);

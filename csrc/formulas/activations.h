@@ -37,14 +37,19 @@ FORMULA T inside(T x, T low, T high) {
   return x <= low ? T(0) : (x >= high ? T(0) : (x > low ? T(1) : x));
 }
 
-// exp(-|x|) and 1 / (1 + exp(-|x|)): all that sigmoid, tanh and their derivatives need, without cancellation.
+// exp(-|x|) and 1 / (1 + exp(-|x|)): all that sigmoid's relatives and their derivatives need, without cancellation. The
+// exponential is kept lifted by a power of two, so that its subnormal values do not cost the product its digits.
 template <class T>
 struct Logistic {
+  static constexpr T limit = sizeof(T) == 4 ? T(110) : T(760);  // x exp(-x) is 0 from here on
+  static constexpr T unlift = sizeof(T) == 4 ? T(0x1p-40) : T(0x1p-100);
   T tail, inverse;
 
-  FORMULA explicit Logistic(T x) : tail(math::exp(-math::abs(x))), inverse(T(1) / (T(1) + tail)) {}
-  FORMULA T value(T x) const { return x < 0 ? tail * inverse : inverse; }
-  FORMULA T derivative() const { return tail * inverse * inverse; }
+  FORMULA explicit Logistic(T x)
+      : tail(math::lifted_decay(math::at_most(limit, math::abs(x)))), inverse(T(1) / math::fma(tail, unlift, T(1))) {}
+  // factor * sigmoid(x), for the x given above.
+  FORMULA T times(T factor, T x) const { return factor * (x < 0 ? tail * inverse : inverse) * (x < 0 ? unlift : T(1)); }
+  FORMULA T derivative() const { return tail * inverse * inverse * unlift; }
 };
 
 template <class T>
@@ -103,17 +108,19 @@ struct Selu {
   FORMULA T derivative(T x) const { return x > 0 ? scale : scale_alpha * math::exp(x); }
 };
 
-// x times the normal distribution function (Hendrycks and Gimpel, 2016). Beyond |x| = 16 the factor is 0 or 1.
+// x times the normal distribution function (Hendrycks and Gimpel, 2016). Below `far` the product is under half a unit
+// of the error that cancellation in 1 + erf leaves, and is taken as 0.
 template <class T>
 struct Gelu {
-  static constexpr OperationInfo info{"gelu", 200, 300};
-  static constexpr T sqrt_half = T(0.70710678118654752440084436210485);
-  FORMULA static T cdf(T x) { return T(0.5) * (T(1) + math::erf(x * sqrt_half)); }
-  FORMULA T forward(T x) const { return (x < -40 ? T(-40) : x) * cdf(x); }
+  static constexpr OperationInfo info{"gelu", 180, 300};
+  static constexpr T far = sizeof(T) == 4 ? T(-5.6) : T(-8.5);
+  static constexpr T flat = sizeof(T) == 4 ? T(13) : T(37);  // the density underflows against the function
+  Interval<T> curved{-flat, flat};
+  FORMULA T forward(T x) const { return x < far ? T(0) : x * math::normal_cdf(x); }
   FORMULA T derivative(T x) const {
-    const T near = clamp(x, T(-40), T(40));
-    const T density = math::exp(T(-0.5) * near * near) * T(0.39894228040143267793994605993438);
-    return math::fma(near, density, cdf(x));
+    const T near = curved.clamp(x);
+    const T density = math::exp_bounded(T(-0.5) * near * near) * T(0.39894228040143267793994605993438);
+    return math::fma(near, density, math::normal_cdf(near));
   }
 };
 
@@ -127,35 +134,25 @@ struct GeluTanh {
   FORMULA T forward(T x) const {
     const T near = clamp(x, T(-40), T(40));
     const T u2 = twice_u(near);
-    return (x < -40 ? T(-40) : x) * Logistic<T>(u2).value(u2);
+    return Logistic<T>(u2).times(math::at_least(T(-40), x), u2);
   }
   FORMULA T derivative(T x) const {
     const T near = clamp(x, T(-40), T(40));
     const T u2 = twice_u(near);
     const Logistic<T> logistic(u2);
     const T slope = near * twice_sqrt_2_over_pi * math::fma(3 * cubic, near * near, T(1));
-    return math::fma(slope, logistic.derivative(), logistic.value(u2));
+    return math::fma(slope, logistic.derivative(), logistic.times(T(1), u2));
   }
 };
 
-// x * sigmoid(x). Below -64 the exponential is taken 32 higher and scaled down last: a product with a subnormal
-// exponential would lose the digits that a 4 ulp tail needs.
 template <class T>
 struct Silu {
   static constexpr OperationInfo info{"silu", 150, 170};
-  FORMULA T forward(T x) const {
-    constexpr T lift = sizeof(T) == 4 ? T(32) : T(64);
-    constexpr T edge = sizeof(T) == 4 ? T(-64) : T(-640);
-    constexpr T lowered = sizeof(T) == 4 ? T(1.2664165549094175723e-14) : T(1.6038108905486378529e-28);
-    const T near = x < -T(sizeof(T) == 4 ? 120 : 800) ? -T(sizeof(T) == 4 ? 120 : 800) : x;
-    const bool far = near < edge;
-    const Logistic<T> logistic(far ? near + lift : near);
-    return near * logistic.value(near) * (far ? lowered : T(1));
-  }
+  FORMULA T forward(T x) const { return Logistic<T>(x).times(math::at_least(-Logistic<T>::limit, x), x); }
   FORMULA T derivative(T x) const {
-    const T near = clamp(x, T(-800), T(800));
+    const T near = clamp(x, -Logistic<T>::limit, Logistic<T>::limit);
     const Logistic<T> logistic(near);
-    return math::fma(near, logistic.derivative(), logistic.value(near));
+    return math::fma(near, logistic.derivative(), logistic.times(T(1), near));
   }
 };
 
@@ -180,20 +177,15 @@ struct Mish {
 template <class T>
 struct Sigmoid {
   static constexpr OperationInfo info{"sigmoid", 140, 150};
-  FORMULA T forward(T x) const { return Logistic<T>(x).value(x); }
+  FORMULA T forward(T x) const { return math::sigmoid(x); }
   FORMULA T derivative(T x) const { return Logistic<T>(x).derivative(); }
 };
 
 template <class T>
-FORMULA T softplus(T x) {
-  return (x < 0 ? T(0) : x) + math::log1p(math::exp(-math::abs(x)));
-}
-
-template <class T>
 struct LogSigmoid {
   static constexpr OperationInfo info{"log_sigmoid", 300, 150};
-  FORMULA T forward(T x) const { return -softplus(-x); }
-  FORMULA T derivative(T x) const { return Logistic<T>(x).value(-x); }
+  FORMULA T forward(T x) const { return -math::softplus(-x); }
+  FORMULA T derivative(T x) const { return math::sigmoid(-x); }
 };
 
 template <class T>
@@ -207,8 +199,8 @@ struct Tanh {
 template <class T>
 struct Softplus {
   static constexpr OperationInfo info{"softplus", 300, 150};
-  FORMULA T forward(T x) const { return softplus(x); }
-  FORMULA T derivative(T x) const { return Logistic<T>(x).value(x); }
+  FORMULA T forward(T x) const { return math::softplus(x); }
+  FORMULA T derivative(T x) const { return math::sigmoid(x); }
 };
 
 template <class T>
@@ -333,10 +325,9 @@ struct SparseSigmoid {
   FORMULA T derivative(T x) const { return T(0.5) * inside(x, T(-1), T(1)); }
 };
 
-using Activations =
-    OperationList<Linear, Relu, Relu6, LeakyRelu, Elu, Celu, Selu, Gelu, GeluTanh, Silu, Mish, Sigmoid, LogSigmoid, Tanh,
-                  Softplus, Softsign, Squareplus, Exponential, HardSigmoid, HardTanh, HardSilu, HardShrink, SoftShrink,
-                  TanhShrink, Threshold, SparsePlus, SparseSigmoid>;
+using Activations = OperationList<Linear, Relu, Relu6, LeakyRelu, Elu, Celu, Selu, Gelu, GeluTanh, Silu, Mish, Sigmoid,
+                                  LogSigmoid, Tanh, Softplus, Softsign, Squareplus, Exponential, HardSigmoid, HardTanh,
+                                  HardSilu, HardShrink, SoftShrink, TanhShrink, Threshold, SparsePlus, SparseSigmoid>;
 
 }  // namespace BRAZEN_TARGET
 }  // namespace brazen

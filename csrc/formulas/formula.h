@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The FORMULA macro, the per-target namespace and the exact primitives formulas are built from; no approximation lives here.
+// The FORMULA macro, the per-target namespace and the exact primitives formulas are built from; no approximation lives
+// here.
 #pragma once
 
 #ifdef __CUDACC__

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The functions of math.h as registered operations, so that the op table, the hashes and the exhaustive check reach them.
+// The functions of math.h as registered operations, so that the op table, the hashes and the exhaustive check reach
+// them.
 #pragma once
 
 #include "math.h"
@@ -8,11 +9,11 @@
 namespace brazen {
 inline namespace BRAZEN_TARGET {
 
-#define BRAZEN_FUNCTION(Type, function, cost)                              \
-  template <class T>                                                       \
-  struct Type {                                                            \
-    static constexpr OperationInfo info{#function, cost, 0};               \
-    FORMULA T forward(T x) const { return math::function(x); }             \
+#define BRAZEN_FUNCTION(Type, function, cost)                  \
+  template <class T>                                           \
+  struct Type {                                                \
+    static constexpr OperationInfo info{#function, cost, 0};   \
+    FORMULA T forward(T x) const { return math::function(x); } \
   };
 
 BRAZEN_FUNCTION(Exp, exp, 100)

@@ -22,7 +22,8 @@ struct PreluAlpha {
   FORMULA static T forward(T dy, T x) { return dy * (x > 0 ? T(0) : x); }
 };
 
-// value * activation(gate): the first half of the axis is the value, the second the gate, as in PyTorch's and Keras' glu.
+// value * activation(gate): the first half of the axis is the value, the second the gate, as in PyTorch's and Keras'
+// glu.
 template <class T, template <class> class Activation>
 struct Gated {
   FORMULA static T forward(T value, T gate) { return value * Activation<T>{}.forward(gate); }
@@ -55,7 +56,9 @@ template <class T>
 struct Maxout {
   static constexpr OperationInfo info{"maxout", 60, 120};
   // True where `challenger` takes over from `best`.
-  FORMULA static bool beats(T challenger, T best) { return challenger > best || (challenger != challenger && best == best); }
+  FORMULA static bool beats(T challenger, T best) {
+    return challenger > best || (challenger != challenger && best == best);
+  }
 };
 
 using Gates = OperationList<Glu, Reglu, Geglu, Swiglu>;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Elementary functions in float and double that give the same bits on every target; no activation and no loop belongs here.
+// Elementary functions in float and double that give the same bits on every target; no activation and no loop belongs
+// here.
 #pragma once
 
 #include "formula.h"

@@ -52,16 +52,32 @@ FORMULA Angle<float> reduce_angle(float x) {
   const double r = fraction * 0x1.921fb54442d18p-62;
   const float high = float(r);
   const bool small = pattern < 0x3f490fdbu;  // pi/4
-  return {small ? 0u : uint32(rounded >> 62), small ? from_bits<float>(pattern) : high, small ? 0.0f : float(r - double(high))};
+  return {small ? 0u : uint32(rounded >> 62), small ? from_bits<float>(pattern) : high,
+          small ? 0.0f : float(r - double(high))};
 }
 
 FORMULA Angle<double> reduce_angle(double x) {
   // 64 zeros, then 2/pi.
-  static constexpr uint64 digits[20] = {
-      0u,                  0xa2f9836e4e441529u, 0xfc2757d1f534ddc0u, 0xdb6295993c439041u, 0xfe5163abdebbc561u,
-      0xb7246e3a424dd2e0u, 0x06492eea09d1921cu, 0xfe1deb1cb129a73eu, 0xe88235f52ebb4484u, 0xe99c7026b45f7e41u,
-      0x3991d639835339f4u, 0x9c845f8bbdf9283bu, 0x1ff897ffde05980fu, 0xef2f118b5a0a6d1fu, 0x6d367ecf27cb09b7u,
-      0x4f463f669e5fea2du, 0x7527bac7ebe5f17bu, 0x3d0739f78a5292eau, 0x6bfb5fb11f8d5d08u, 0x56033046fc7b6babu};
+  static constexpr uint64 digits[20] = {0u,
+                                        0xa2f9836e4e441529u,
+                                        0xfc2757d1f534ddc0u,
+                                        0xdb6295993c439041u,
+                                        0xfe5163abdebbc561u,
+                                        0xb7246e3a424dd2e0u,
+                                        0x06492eea09d1921cu,
+                                        0xfe1deb1cb129a73eu,
+                                        0xe88235f52ebb4484u,
+                                        0xe99c7026b45f7e41u,
+                                        0x3991d639835339f4u,
+                                        0x9c845f8bbdf9283bu,
+                                        0x1ff897ffde05980fu,
+                                        0xef2f118b5a0a6d1fu,
+                                        0x6d367ecf27cb09b7u,
+                                        0x4f463f669e5fea2du,
+                                        0x7527bac7ebe5f17bu,
+                                        0x3d0739f78a5292eau,
+                                        0x6bfb5fb11f8d5d08u,
+                                        0x56033046fc7b6babu};
   const uint64 pattern = bits(x) & 0x7fffffffffffffffu;
   const uint32 exponent = uint32(pattern >> 52);
   const uint32 first = exponent < 1022u ? 0u : exponent - 1013u;

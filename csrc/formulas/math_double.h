@@ -14,8 +14,33 @@ inline constexpr double kLog2eDouble = 0x1.71547652b82fep+0;
 inline constexpr double kLn2Double = 0x1.62e42fefa39efp-1;
 inline constexpr double kLn2LowDouble = 0x1.abc9e3b39803fp-56;
 
-// exp(r) - 1, |r| <= 0.3475.
-FORMULA double expm1_reduced(double r) {
+// x = n * ln2 + r + low, |r| <= 0.3475; n + offset stands in the low bits of `shifted`.
+struct ReducedDouble {
+  double r, low;
+  uint64 shifted;
+};
+
+// 1.5 * 2^52 + offset: adding it rounds to an integer and leaves that plus the offset in the low bits.
+FORMULA ReducedDouble reduce_exponent(double x, double offset) {
+  const double shifter = 0x1.8p52 + offset;
+  const double k = fma(x, kLog2eDouble, shifter);
+  const double n = k - shifter;
+  const double leading = fma(n, -kLn2Double, x);
+  const double r = fma(n, -kLn2LowDouble, leading);
+  return {r, fma(n, -kLn2LowDouble, leading - r), bits(k)};
+}
+
+// 2^n as a product of two normal numbers, -2044 <= n <= 2046, from n + 2046 in the low twelve bits.
+struct SplitScaleDouble {
+  double half, other;
+};
+FORMULA SplitScaleDouble split_scale(uint64 shifted) {
+  const uint64 half = (shifted << 51) & 0x7ff0000000000000u;
+  return {from_bits<double>(half), from_bits<double>((shifted << 52) - half)};
+}
+
+// exp(r + low) - 1. Without `low` expm1 reaches 1.94 ulp.
+FORMULA double expm1_reduced(double r, double low) {
   double p = 2.505578309886783939414392377402485134751941586728207767009735107421875e-8;
   p = fma(p, r, 2.762654703605717647035117622011934912507058470309946346282958984375e-7);
   p = fma(p, r, 2.75574024504380803491146965933378254476338042877614498138427734375e-6);
@@ -26,7 +51,7 @@ FORMULA double expm1_reduced(double r) {
   p = fma(p, r, 4.16666666665730101026809961695107631385326385498046875e-2);
   p = fma(p, r, 0.166666666666665908014266506143030710518360137939453125);
   p = fma(p, r, 0.50000000000000055511151231257827021181583404541015625);
-  return fma(p, r * r, r);
+  return r + fma(p, r * r, low);
 }
 
 // (log(1 + f) - f), 2/3 <= 1 + f <= 4/3 or wider to sqrt(2)
@@ -48,32 +73,28 @@ FORMULA double log1p_tail(double f) {
 
 // For |x| <= 708 only.
 FORMULA double exp_bounded(double x) {
-  const double shifter = 0x1.8p52 + 1023.0;
-  const double k = fma(x, detail::kLog2eDouble, shifter);
-  const double n = k - shifter;
-  const double r = fma(n, -detail::kLn2LowDouble, fma(n, -detail::kLn2Double, x));
-  return (1.0 + detail::expm1_reduced(r)) * from_bits<double>(bits(k) << 52);
+  const detail::ReducedDouble reduced = detail::reduce_exponent(x, 1023.0);
+  const double scale = from_bits<double>(reduced.shifted << 52);
+  return fma(detail::expm1_reduced(reduced.r, reduced.low), scale, scale);
+}
+
+// exp(-a) * 2^100 for 0 <= a <= 760, as the float one.
+FORMULA double lifted_decay(double a) {
+  const detail::ReducedDouble reduced = detail::reduce_exponent(-a, 1023.0 + 100.0);
+  const double scale = from_bits<double>(reduced.shifted << 52);
+  return fma(detail::expm1_reduced(reduced.r, reduced.low), scale, scale);
 }
 
 FORMULA double exp(double x) {
-  const double bounded = at_most(710.0, at_least(-746.0, x));
-  const double shifter = 0x1.8p52 + 2046.0;
-  const double k = fma(bounded, detail::kLog2eDouble, shifter);
-  const double n = k - shifter;
-  const double r = fma(n, -detail::kLn2LowDouble, fma(n, -detail::kLn2Double, bounded));
-  const uint64 half = (bits(k) << 51) & 0x7ff0000000000000u;
-  const uint64 other = (bits(k) << 52) - half;
-  return (1.0 + detail::expm1_reduced(r)) * from_bits<double>(half) * from_bits<double>(other);
+  const detail::ReducedDouble reduced = detail::reduce_exponent(at_most(710.0, at_least(-746.0, x)), 2046.0);
+  const detail::SplitScaleDouble split = detail::split_scale(reduced.shifted);
+  return (1.0 + detail::expm1_reduced(reduced.r, reduced.low)) * split.half * split.other;
 }
 
 FORMULA double expm1(double x) {
-  const double bounded = at_most(710.0, at_least(-50.0, x));
-  const double shifter = 0x1.8p52 + 1022.0;
-  const double k = fma(bounded, detail::kLog2eDouble, shifter);
-  const double n = k - shifter;
-  const double r = fma(n, -detail::kLn2LowDouble, fma(n, -detail::kLn2Double, bounded));
-  const double half_scale = from_bits<double>(bits(k) << 52);
-  const double y = fma(detail::expm1_reduced(r), half_scale, half_scale - 0.5) * 2.0;
+  const detail::ReducedDouble reduced = detail::reduce_exponent(at_most(710.0, at_least(-50.0, x)), 1022.0);
+  const double half_scale = from_bits<double>(reduced.shifted << 52);
+  const double y = fma(detail::expm1_reduced(reduced.r, reduced.low), half_scale, half_scale - 0.5) * 2.0;
   return abs(x) < 0x1p-54 ? x : y;
 }
 
@@ -170,8 +191,15 @@ FORMULA double erf(double x) {
 
 // 1 / (1 + exp(-x)).
 FORMULA double sigmoid(double x) {
-  const double e = exp(-abs(x));
-  return (x < 0.0 ? e : 1.0) / (1.0 + e);
+  // Made 2^54 times too large and then reduced exactly, because 2^-1074 has no exponent field.
+  const detail::ReducedDouble reduced = detail::reduce_exponent(at_least(-746.0, -abs(x)), 1023.0 + 54.0);
+  const double scale = from_bits<double>(reduced.shifted << 52) * 0x1p-54,
+               rest = detail::expm1_reduced(reduced.r, reduced.low);
+  const double sum = scale + 1.0;
+  const double denominator = fma(rest, scale, sum);
+  // What the denominator's rounding lost is taken out of the small numerator instead: 2.2 ulp without.
+  const double lost = fma(rest, scale, sum - denominator);
+  return (x < 0.0 ? fma(rest - lost, scale, scale) : 1.0) / denominator;
 }
 
 // log(1 + exp(x)).
@@ -184,7 +212,7 @@ FORMULA double normal_pdf(double x) {
   const double square = bounded * bounded;
   const double lost = fma(bounded, bounded, -square);
   const double y = exp(-0.5 * square) * 0x1.9884533d43651p-2;
-  return fma(-0.5 * lost, y, y);
+  return fma(fma(-0.5, lost, -0x1.201b8c07f2c3fp-54), y, y);  // the factor's own rounding, and the square's
 }
 
 }  // namespace math

@@ -14,167 +14,188 @@ inline constexpr float kLog2e = 0x1.715476p+0f;
 inline constexpr float kLn2 = 0x1.62e43p-1f;
 inline constexpr float kLn2Low = -0x1.05c61p-29f;
 
-// exp(r), |r| <= 0.3475.
-FORMULA float exp_reduced(float r) {
-  float p = 0x1.68744ep-10f;
-  p = fma(p, r, 0x1.123e78p-7f);
-  p = fma(p, r, 0x1.555b7cp-5f);
-  p = fma(p, r, 0x1.55548ap-3f);
-  p = fma(p, r, 0x1.fffff8p-2f);
-  p = fma(p, r, 1.0f);
-  return fma(p, r, 1.0f);
-}
-
 // exp(r) - 1, |r| <= 0.3475.
 FORMULA float expm1_reduced(float r) {
-  float p = 1.386548508889973163604736328125e-3f;
-  p = fma(p, r, 8.366725407540798187255859375e-3f);
-  p = fma(p, r, 4.16674949228763580322265625e-2f);
-  p = fma(p, r, 0.16666541993618011474609375f);
-  p = fma(p, r, 0.4999999701976776123046875f);
-  return fma(p, r * r, r);
+  const float square = r * r;
+  const float low = fma(0x1.55548ap-3f, r, 0x1.fffff8p-2f);
+  const float high = fma(0x1.68744ep-10f, square, fma(0x1.123e78p-7f, r, 0x1.555b7cp-5f));
+  return fma(fma(high, square, low), square, r);
 }
 
-// log(1 + f), |f| <= 1/3 .. 1/2
+// log(1 + f), -1/4 <= f < 1/2.
 FORMULA float log1p_reduced(float f) {
-  float p = 0.140189588069915771484375f;
-  p = fma(p, f, -0.15383188426494598388671875f);
-  p = fma(p, f, 0.13997419178485870361328125f);
-  p = fma(p, f, -0.1641710102558135986328125f);
-  p = fma(p, f, 0.200110614299774169921875f);
-  p = fma(p, f, -0.2500774562358856201171875f);
-  p = fma(p, f, 0.333332002162933349609375f);
-  p = fma(p, f, -0.4999993741512298583984375f);
-  return fma(p, f * f, f);
+  const float square = f * f;
+  const float low = fma(fma(0x1.99214cp-3f, f, -0x1.ffdd56p-3f), square, fma(0x1.5555e6p-2f, f, -0x1.000014p-1f));
+  const float high = fma(fma(0x1.bb0e58p-5f, f, -0x1.ee2a32p-4f), square, fma(0x1.32e558p-3f, f, -0x1.588c7ep-3f));
+  return fma(fma(high, square * square, low), square, f);
+}
+
+// x = n * ln2 + r, |r| <= 0.3475; n + offset stands in the low bits of `shifted`.
+struct Reduced {
+  float r;
+  uint32 shifted;
+};
+
+// 1.5 * 2^23 + offset: adding it rounds to an integer and leaves that plus the offset in the low bits.
+FORMULA Reduced reduce_exponent(float x, float offset) {
+  const float shifter = 0x1.8p23f + offset;
+  const float k = fma(x, kLog2e, shifter);
+  const float n = k - shifter;
+  return {fma(n, -kLn2Low, fma(n, -kLn2, x)), bits(k)};
+}
+
+// 2^n as a product of two normal numbers, -252 <= n <= 254, from n + 254 in the low nine bits.
+struct SplitScale {
+  float half, other;
+};
+FORMULA SplitScale split_scale(uint32 shifted) {
+  const uint32 half = (shifted << 22) & 0x7f800000u;
+  return {from_bits<float>(half), from_bits<float>((shifted << 23) - half)};
+}
+
+// exp(-|x|) as scale + scale * rest.
+struct Decay {
+  float scale, rest;
+};
+FORMULA Decay decay(float x) {
+  // Made 2^24 times too large and then reduced exactly, because 2^-149 has no exponent field.
+  const Reduced reduced = reduce_exponent(at_least(-104.0f, -abs(x)), 127.0f + 24.0f);
+  return {from_bits<float>(reduced.shifted << 23) * 0x1p-24f, expm1_reduced(reduced.r)};
 }
 
 }  // namespace detail
 
 // For |x| <= 87 only.
 FORMULA float exp_bounded(float x) {
-  const float shifter = 0x1.8p23f + 127.0f;
-  const float k = fma(x, detail::kLog2e, shifter);
-  const float n = k - shifter;
-  const float r = fma(n, -detail::kLn2Low, fma(n, -detail::kLn2, x));
-  return detail::exp_reduced(r) * from_bits<float>(bits(k) << 23);
+  const detail::Reduced reduced = detail::reduce_exponent(x, 127.0f);
+  const float scale = from_bits<float>(reduced.shifted << 23);
+  return fma(detail::expm1_reduced(reduced.r), scale, scale);
+}
+
+// exp(-a) * 2^40 for 0 <= a <= 110. The factor keeps it normal: a product with it is rounded once, when kUnlift is
+// multiplied in last.
+FORMULA float lifted_decay(float a) {
+  const detail::Reduced reduced = detail::reduce_exponent(-a, 127.0f + 40.0f);
+  const float scale = from_bits<float>(reduced.shifted << 23);
+  return fma(detail::expm1_reduced(reduced.r), scale, scale);
 }
 
 FORMULA float exp(float x) {
-  const float bounded = at_most(89.0f, at_least(-104.0f, x));
-  const float shifter = 0x1.8p23f + 254.0f;
-  const float k = fma(bounded, detail::kLog2e, shifter);
-  const float n = k - shifter;
-  const float r = fma(n, -detail::kLn2Low, fma(n, -detail::kLn2, bounded));
-  // 2^n as a product of two, so that a subnormal result is rounded once.
-  const uint32 half = (bits(k) << 22) & 0x7f800000u;
-  const uint32 other = (bits(k) << 23) - half;
-  return detail::exp_reduced(r) * from_bits<float>(half) * from_bits<float>(other);
+  // Clamped as integers, two instructions where float compares cost six; that loses a NaN, restored below.
+  const uint32 from_below = bits(x) < 0xc2d00000u ? bits(x) : 0xc2d00000u;          // -104
+  const int clamped = int(from_below) < 0x42b20000 ? int(from_below) : 0x42b20000;  // 89
+  const detail::Reduced reduced = detail::reduce_exponent(from_bits<float>(uint32(clamped)), 254.0f);
+  const detail::SplitScale split = detail::split_scale(reduced.shifted);
+  const float y = (1.0f + detail::expm1_reduced(reduced.r)) * split.half * split.other;
+  return x == x ? y : x;
 }
 
 FORMULA float expm1(float x) {
-  const float bounded = at_most(89.0f, at_least(-25.0f, x));
-  const float shifter = 0x1.8p23f + 126.0f;
-  const float k = fma(bounded, detail::kLog2e, shifter);
-  const float n = k - shifter;
-  const float r = fma(n, -detail::kLn2Low, fma(n, -detail::kLn2, bounded));
-  const float half_scale = from_bits<float>(bits(k) << 23);
-  const float y = fma(detail::expm1_reduced(r), half_scale, half_scale - 0.5f) * 2.0f;
-  return abs(x) < 0x1p-25f ? x : y;
+  const uint32 from_below = bits(x) < 0xc1c80000u ? bits(x) : 0xc1c80000u;          // -25
+  const int clamped = int(from_below) < 0x42b20000 ? int(from_below) : 0x42b20000;  // 89
+  const detail::Reduced reduced = detail::reduce_exponent(from_bits<float>(uint32(clamped)), 126.0f);
+  const float half_scale = from_bits<float>(reduced.shifted << 23);
+  const float y = fma(detail::expm1_reduced(reduced.r), half_scale, half_scale - 0.5f) * 2.0f;
+  // Not `<`: a NaN takes x.
+  return abs(x) >= 0x1p-25f ? y : x;
 }
 
 FORMULA float log(float x) {
-  const bool small = x < 0x1p-126f;
-  const uint32 pattern = bits(small ? x * 0x1p24f : x) - 0x3f2aaaabu;  // 2/3 <= mantissa < 4/3
-  const float mantissa = from_bits<float>((pattern & 0x7fffffu) + 0x3f2aaaabu);
-  const float exponent = float(int(((pattern + 0x40000000u) >> 23))) - (small ? 152.0f : 128.0f);
+  const bool subnormal = x < 0x1p-126f;
+  const uint32 pattern = bits(subnormal ? x * 0x1p24f : x) - 0x3f400000u;  // 3/4 <= mantissa < 3/2
+  const float mantissa = from_bits<float>((pattern & 0x7fffffu) + 0x3f400000u);
+  const float exponent = float(int((pattern + 0x40000000u) >> 23)) - (subnormal ? 152.0f : 128.0f);
   float y = fma(exponent, detail::kLn2, detail::log1p_reduced(mantissa - 1.0f));
   y = x > 0.0f ? y : (x == 0.0f ? -__builtin_inff() : __builtin_nanf(""));
   return x == __builtin_inff() ? x : y;
 }
 
 FORMULA float log1p(float x) {
-  const uint32 exponent = (bits(x + 1.0f) - 0x3f2aaaabu) & 0xff800000u;
-  const float scale = from_bits<float>(0x40800000u - exponent);
-  const float f = from_bits<float>(bits(x) - exponent) + fma(0.25f, scale, -1.0f);
-  float y = fma(float(int((exponent + 0x40000000u) >> 23)) - 128.0f, detail::kLn2, detail::log1p_reduced(f));
+  // 1 + x = 2^n * (1 + f) with f rounded once, 3/4 <= 1 + f < 3/2.
+  const uint32 exponent = (bits(x + 1.0f) - 0x3f400000u) & 0xff800000u;
+  const float quadruple_scale = from_bits<float>(0x40800000u - exponent);
+  const float f = from_bits<float>(bits(x) - exponent) + fma(0.25f, quadruple_scale, -1.0f);
+  const float n = float(int((exponent + 0x40000000u) >> 23)) - 128.0f;
+  float y = fma(n, detail::kLn2, detail::log1p_reduced(f));
   y = x > -1.0f ? y : (x == -1.0f ? -__builtin_inff() : __builtin_nanf(""));
   y = x == __builtin_inff() ? x : y;
   return abs(x) < 0x1p-25f ? x : y;
 }
 
 FORMULA float tanh(float x) {
-  const float a = at_most(10.0f, abs(x));
-  const float e = exp_bounded(a + a);
-  const float large = 1.0f - 2.0f / (e + 1.0f);
+  const float magnitude = abs(x);
+  // Clamped as an integer; a NaN leaves through `small`.
+  const uint32 clamped = bits(magnitude) < 0x41200000u ? bits(magnitude) : 0x41200000u;  // 10
+  // exp(2a) with ln2 in one piece: where its error shows, the quotient below is tiny.
+  const float a = from_bits<float>(clamped);
+  const float shifter = 0x1.8p23f + 127.0f;
+  const float k = fma(a, 2.0f * detail::kLog2e, shifter);
+  const float r = fma(k - shifter, -detail::kLn2, a + a);
+  const float scale = from_bits<float>(bits(k) << 23);
+  const float large = 1.0f - 2.0f / fma(detail::expm1_reduced(r), scale, scale + 1.0f);
+
   const float s = x * x;
-  float p = -5.8979666791856288909912109375e-3f;
-  p = fma(p, s, 2.079862542450428009033203125e-2f);
-  p = fma(p, s, -5.37847168743610382080078125e-2f);
-  p = fma(p, s, 0.13331936299800872802734375f);
-  p = fma(p, s, -0.3333329856395721435546875f);
+  const float high = fma(-0x1.828776p-8f, s * s, fma(0x1.54c3c2p-6f, s, -0x1.b89abap-5f));
+  const float p = fma(high, s * s, fma(0x1.1109bep-3f, s, -0x1.55553ep-2f));
   const float small = fma(p * s, x, x);
-  return copysign(abs(x) < 0.6f ? small : large, x);
+  return copysign(magnitude > 0.6f ? large : small, x);
 }
 
 FORMULA float erf(float x) {
-  const float a = at_most(3.93f, abs(x));
-  const float s = x * x;
-  float p = -5.618017748929560184478759765625e-4f;
-  p = fma(p, s, 4.91381622850894927978515625e-3f);
-  p = fma(p, s, -2.670751512050628662109375e-2f);
-  p = fma(p, s, 0.11280010640621185302734375f);
-  p = fma(p, s, -0.376122951507568359375f);
-  p = fma(p, s, 0.1283791065216064453125f);
-  const float small = fma(p, x, x);
-  const float t = a - 2.375f;
-  float q = -2.7696035687085895915515720844268798828125e-8f;
-  q = fma(q, t, -9.0825842562480829656124114990234375e-6f);
-  q = fma(q, t, 3.489078153506852686405181884765625e-5f);
-  q = fma(q, t, 2.3301878172787837684154510498046875e-5f);
-  q = fma(q, t, -3.346274606883525848388671875e-4f);
-  q = fma(q, t, 6.364472210407257080078125e-4f);
-  q = fma(q, t, 1.147969232988543808460235595703125e-4f);
-  q = fma(q, t, -3.14388261176645755767822265625e-3f);
-  q = fma(q, t, 8.363463915884494781494140625e-3f);
-  q = fma(q, t, -1.3123032636940479278564453125e-2f);
-  q = fma(q, t, 1.3728952966630458831787109375e-2f);
-  q = fma(q, t, -9.516722522675991058349609375e-3f);
-  q = fma(q, t, 4.0065855719149112701416015625e-3f);
-  q = fma(q, t, 0.999217092990875244140625f);
-  return abs(x) < 1.0f ? small : copysign(q, x);
+  const float magnitude = abs(x);
+  // Clamped as an integer; a NaN leaves through `small`.
+  const uint32 clamped =
+      bits(magnitude) < 0x4079999au ? bits(magnitude) : 0x4079999au;  // 3.9, where the polynomial gives 1
+  // erf at the centre is a float to within 2^-36.
+  const float t = from_bits<float>(clamped) - 0x1.37feb2p+1f, t2 = t * t, t4 = t2 * t2;
+  const float q0 = fma(fma(-0x1.5e7722p-7f, t, 0x1.609efap-7f), t2, fma(-0x1.d9e7dcp-8f, t, 0x1.84cc0cp-9f));
+  const float q1 = fma(fma(0x1.d91888p-12f, t, 0x1.94a6bap-12f), t2, fma(-0x1.8cdaa2p-9f, t, 0x1.d812f8p-8f));
+  const float q2 = fma(fma(-0x1.368ee4p-17f, t, 0x1.d3c54ep-16f), t2, fma(0x1.815f76p-15f, t, -0x1.47b6f2p-12f));
+  const float large = fma(fma(fma(q2, t4, q1), t4, q0), t, 0x1.ffb5bap-1f);
+
+  const float s = x * x, s2 = s * s;
+  const float p_low = fma(fma(-0x1.b7cb3ep-6f, s, 0x1.ce2a54p-4f), s2, fma(-0x1.81273p-2f, s, 0x1.06eba8p-3f));
+  const float p_high = fma(fma(0x1.2f637p-14f, s, -0x1.9a1e44p-11f), s, 0x1.52a24ap-8f);
+  const float small = fma(fma(p_high, s2 * s2, p_low), x, x);
+  return copysign(magnitude > 1.0f ? large : small, x);
 }
 
 // 1 / (1 + exp(-x)).
 FORMULA float sigmoid(float x) {
-  const float e = exp(-abs(x));
-  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+  const detail::Decay e = detail::decay(x);
+  const float sum = e.scale + 1.0f;
+  const float denominator = fma(e.rest, e.scale, sum);
+  // What the denominator's rounding lost is taken out of the small numerator instead: 2.02 ulp without.
+  const float lost = fma(e.rest, e.scale, sum - denominator);
+  return (x < 0.0f ? fma(e.rest - lost, e.scale, e.scale) : 1.0f) / denominator;
 }
 
 // log(1 + exp(x)).
 FORMULA float softplus(float x) {
-  const float e = exp(-abs(x));
-  float p = -3.29400389455258846282958984375e-3f;
-  p = fma(p, e, 2.009119093418121337890625e-2f);
-  p = fma(p, e, -5.744449794292449951171875e-2f);
-  p = fma(p, e, 0.106574214994907379150390625f);
-  p = fma(p, e, -0.1534111797809600830078125f);
-  p = fma(p, e, 0.19690181314945220947265625f);
-  p = fma(p, e, -0.24957506358623504638671875f);
-  p = fma(p, e, 0.333303987979888916015625f);
-  p = fma(p, e, -0.4999992847442626953125f);
+  const detail::Decay decay = detail::decay(x);
+  const float e = fma(decay.rest, decay.scale, decay.scale);
+  const float e2 = e * e, e4 = e2 * e2;
+  const float low = fma(fma(0x1.934142p-3f, e, -0x1.ff2136p-3f), e2, fma(0x1.554da4p-2f, e, -0x1.ffffdp-2f));
+  const float high = fma(fma(0x1.492c9p-6f, e, -0x1.d695d8p-5f), e2, fma(0x1.b4872ap-4f, e, -0x1.3a2fa4p-3f));
+  const float p = fma(fma(-0x1.afc06ep-9f, e4, high), e4, low);
   return at_least(0.0f, x) + fma(p * e, e, e);
 }
 
 // Standard normal distribution function; absolute, not relative, accuracy in the negative tail.
 FORMULA float normal_cdf(float x) { return fma(0.5f, erf(x * 0x1.6a09e6p-1f), 0.5f); }
 
-// Standard normal density.
+// Standard normal density. The factor is part of the exponent, where it costs no rounding.
 FORMULA float normal_pdf(float x) {
-  const float bounded = at_most(20.0f, abs(x));  // 0 from 14.3 on; keeps the square finite
-  const float square = bounded * bounded;
-  const float lost = fma(bounded, bounded, -square);
-  const float y = exp(-0.5f * square) * 0x1.988454p-2f;
-  return fma(-0.5f * lost, y, y);
+  const float bounded = at_most(14.5f, abs(x));  // 0 from 14.3 on
+  const float square = bounded * bounded, lost = fma(bounded, bounded, -square);
+  const float log_factor = -0x1.d67f1cp-1f, log_factor_low = -0x1.0c97d6p-26f;
+  const float shifter = 0x1.8p23f + 254.0f;
+  const float k = fma(fma(square, -0.5f, log_factor), detail::kLog2e, shifter);
+  const float n = k - shifter;
+  const float low = fma(n, -detail::kLn2Low, fma(lost, -0.5f, log_factor_low));
+  const float r = (fma(n, -detail::kLn2, -0.5f * square) + log_factor) + low;
+  const detail::SplitScale split = detail::split_scale(bits(k));
+  return (1.0f + detail::expm1_reduced(r)) * split.half * split.other;
 }
 
 }  // namespace math

@@ -2,9 +2,10 @@
 // The one shape every sum has, on every device, layout, instruction set and thread count. Constants and the merging
 // order; the loops that load the terms are cpu/'s and cuda/'s.
 //
-// Row r is the C-order index over the reduced axes. 1,024 consecutive rows are a chunk; inside it, row r belongs to lane
-// r mod 32, and a lane adds its rows in order, starting from the first row's lane at +0. The lanes meet in an xor-tree
-// (offsets 16, 8, 4, 2, 1) in the compute type. Chunks are merged in float64 in a binary tree aligned to powers of two.
+// Row r is the C-order index over the reduced axes. 1,024 consecutive rows are a chunk; inside it, row r belongs to
+// lane r mod 32, and a lane adds its rows in order, starting from the first row's lane at +0. The lanes meet in an
+// xor-tree (offsets 16, 8, 4, 2, 1) in the compute type. Chunks are merged in float64 in a binary tree aligned to
+// powers of two.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// float32 to and from the two 16-bit formats, round to nearest even, in integers: hardware conversions of bfloat16 flush
-// subnormals. Every NaN becomes the quiet one without payload.
+// float32 to and from the two 16-bit formats, round to nearest even, in integers: hardware conversions of bfloat16
+// flush subnormals. Every NaN becomes the quiet one without payload.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,8 @@ FORMULA float from_float16(uint16_t half) {
   const uint32_t magnitude = (static_cast<uint32_t>(half) & 0x7fffu) << 13;
   const uint32_t normal = magnitude + (112u << 23);
   // A subnormal half is a multiple of 2^-24: placed under a leading one, which is then subtracted exactly.
-  const uint32_t subnormal = math::bits(math::from_bits<float>(magnitude + (113u << 23)) - math::from_bits<float>(113u << 23));
+  const uint32_t subnormal =
+      math::bits(math::from_bits<float>(magnitude + (113u << 23)) - math::from_bits<float>(113u << 23));
   const uint32_t special = magnitude + (224u << 23);
   const uint32_t finite = magnitude < (1u << 23) ? subnormal : normal;
   return math::from_bits<float>(sign | (magnitude >= (31u << 23) ? special : finite));
