@@ -12,7 +12,7 @@ results.py    the JSON of one machine; compare.py two of them; tables.py and plo
 
 from __future__ import annotations
 
-__all__ = ["main"]
+__all__ = ["demo", "main"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,3 +20,10 @@ def main(argv: list[str] | None = None) -> int:
     from .cli import main as run
 
     return run(argv)
+
+
+def demo() -> int:
+    """Prints the table of `python -m brazen demo`."""
+    from ..demo import main as run
+
+    return run()

@@ -11,10 +11,11 @@ over another, below 1 is good.
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +39,34 @@ class Sizes:
     cache: int = 64 << 10
     call: int = 1000
     line: tuple[int, int] = (1024, 3072)
+
+
+def half_dtypes() -> list[str]:
+    """The 16-bit dtypes there are: bfloat16 needs ml_dtypes."""
+    return [dtype for dtype in HALF if dtype != "bfloat16" or importlib.util.find_spec("ml_dtypes")]
+
+
+def items(names: list[str] | None = None, half: Iterable[str] = HALF) -> Iterator[Item]:
+    """Everything there is to measure, or what concerns the operations named; "prelu" includes "prelu.channels".
+
+    >>> next(items(["gelu"]))
+    ('gelu', 'forward', 'float32', 'stream')
+    """
+    known = {name.partition(".")[0] for name in activations.names()}
+    unknown = [name for name in names or () if name not in known and name not in activations.names()]
+    if unknown:
+        raise ValueError(
+            f"bench: unknown operation {', '.join(unknown)}; the operations are {', '.join(sorted(known))}"
+        )
+    for name, direction in activations.cases():
+        if not names or name in names or name.partition(".")[0] in names:
+            yield name, direction, "float32", "stream"
+            for dtype in half:
+                yield name, direction, dtype, "half"
+            yield name, direction, "float32", "cache"
+            yield name, direction, "float32", "call"
+    if not names:
+        yield "import brazen", "", "", "import"
 
 
 class Session:
@@ -71,28 +100,9 @@ class Session:
         return self._copy
 
     def items(self, names: list[str] | None = None) -> Iterator[Item]:
-        """Everything there is to measure, or what concerns the operations named; "prelu" includes "prelu.channels"."""
-        known = {name.partition(".")[0] for name in activations.names()}
-        unknown = [name for name in names or () if name not in known and name not in activations.names()]
-        if unknown:
-            raise ValueError(
-                f"bench: unknown operation {', '.join(unknown)}; the operations are {', '.join(sorted(known))}"
-            )
-        for name, direction in activations.cases():
-            if not names or name in names or name.partition(".")[0] in names:
-                yield name, direction, "float32", "stream"
-                for dtype in self._half_dtypes():
-                    yield name, direction, dtype, "half"
-                yield name, direction, "float32", "cache"
-                yield name, direction, "float32", "call"
-        if not names:
-            yield "import brazen", "", "", "import"
-
-    def _half_dtypes(self) -> list[str]:
-        from importlib.util import find_spec
-
-        known = [dtype for dtype in HALF if dtype != "bfloat16" or find_spec("ml_dtypes")]
-        return known[:1] if self.quick else known
+        """What this run measures: a quick one only the first of the 16-bit dtypes."""
+        half = half_dtypes()
+        return items(names, half[:1] if self.quick else half)
 
     def row(self, item: Item) -> dict[str, Any]:
         """The metrics of one item; raises WrongResult before a clock runs."""

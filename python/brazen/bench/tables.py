@@ -89,7 +89,7 @@ def activations(results: Results) -> Table:
 
 def short(results: Results) -> Table:
     """What fits a README: fraction of B, and how many times faster than PyTorch and the reference Python."""
-    head = ["32 M float32, forward / backward", "fraction of B", "PyTorch, out=", "PyTorch, fresh", "reference Python"]
+    head = ["32 M float32", "fraction of B", "PyTorch, out=", "PyTorch, fresh", "reference Python"]
     columns = [
         ("copy_fraction", number),
         ("torch_preallocated", _times),
