@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
 
 from ._doctor import describe, info
 
@@ -25,24 +24,19 @@ def run_selftest(arguments: list[str]) -> int:
     return main(arguments)
 
 
-def _bench() -> Any:
-    try:
-        from . import bench
-    except ModuleNotFoundError as error:
-        raise SystemExit(f"brazen bench needs {error.name}: pip install 'brazen[demo]'") from None
-    return bench
-
-
 def run_bench(arguments: list[str]) -> int:
-    return _bench().main(arguments) or 0
+    from .bench import main
+
+    return main(arguments)
 
 
 def run_demo(arguments: list[str]) -> int:
     """The doctor, then the table of activations: error, speed against the reference, fraction of the copy bandwidth."""
     argparse.ArgumentParser("brazen demo", description=run_demo.__doc__).parse_args(arguments)
     print(describe(info()), end="\n\n", flush=True)
-    bench = _bench()
-    return (bench.demo() if hasattr(bench, "demo") else bench.main([])) or 0
+    from .demo import main
+
+    return main()
 
 
 COMMANDS = {"info": show_info, "selftest": run_selftest, "bench": run_bench, "demo": run_demo}
