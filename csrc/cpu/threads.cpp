@@ -16,7 +16,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <string>
 
+#include "../core/error.h"
 #include "float_state.h"
 
 namespace brazen::cpu {
@@ -56,10 +58,15 @@ int quota_cpus() {
   return quota > 0 && period > 0 ? static_cast<int>(std::max(1ll, quota / period)) : 0;
 }
 
+// Empty and 0 leave the choice to brazen.
 int default_threads() {
-  if (const char* text = std::getenv("BRAZEN_NUM_THREADS")) {
-    const int threads = std::atoi(text);
-    if (threads > 0) return std::min(threads, kMaxThreads);
+  if (const char* text = std::getenv("BRAZEN_NUM_THREADS"); text && *text) {
+    char* end;
+    const long threads = std::strtol(text, &end, 10);
+    if (*end != '\0' || threads < 0)
+      throw ValueMismatch("BRAZEN_NUM_THREADS is '" + std::string(text) +
+                          "'; expected a positive number, or leave it unset");
+    if (threads > 0) return static_cast<int>(std::min<long>(threads, kMaxThreads));
   }
   return available_cpus();
 }
