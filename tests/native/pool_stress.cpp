@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The thread pool under load, for the thread sanitizer: concurrent callers, changing thread counts, and forked children.
-// It uses threads.h alone and knows no kernel.
+// The thread pool under load, for the thread sanitizer: concurrent callers, changing thread counts, and forked
+// children. It uses threads.h alone and knows no kernel.
 #include <sys/wait.h>
 #include <unistd.h>
 
