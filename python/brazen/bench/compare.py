@@ -16,6 +16,7 @@ RATIOS = {
     "torch_preallocated": True,
     "torch_allocating": True,
     "torch": True,
+    "jax": True,
     "reference": True,
     "of_roof": False,
     "of_float32": False,

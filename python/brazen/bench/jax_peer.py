@@ -7,11 +7,12 @@ from typing import Any
 
 from .case import Side
 
-# jax.nn's name where it is not ours, with the keywords that make it the same function.
+# Where jax.nn's name is not ours, with the keywords that make it the same function.
 _OTHERWISE: dict[str, tuple[str, dict[str, Any]]] = {
     "gelu": ("gelu", {"approximate": False}),
     "gelu_tanh": ("gelu", {"approximate": True}),
     "softsign": ("soft_sign", {}),
+    "exponential": ("exp", {}),
 }
 
 
@@ -20,7 +21,7 @@ def sides(name: str, direction: str, x, dy) -> dict[str, list[Side]]:
     import jax
 
     spelled, keywords = _OTHERWISE.get(name, (name, {}))
-    function = getattr(jax.numpy if name == "tanh" else jax.nn, spelled, None)
+    function = getattr(jax.nn, spelled, None) or getattr(jax.numpy, spelled, None)
     if function is None:
         return {}
 
