@@ -120,7 +120,7 @@ struct Gelu {
   FORMULA T derivative(T x) const {
     const T near = curved.clamp(x);
     const T density = math::exp_bounded(T(-0.5) * near * near) * T(0.39894228040143267793994605993438);
-    return math::fma(near, density, math::normal_cdf(near));
+    return math::fma(near, near == x ? density : T(0), x < far ? T(0) : math::normal_cdf(near));
   }
 };
 
@@ -218,24 +218,28 @@ struct Softsign {
   }
 };
 
-// (x + sqrt(x^2 + b)) / 2; for x < 0 by the conjugate, which does not cancel.
+// (x + sqrt(x^2 + b)) / 2; for x < 0 by the conjugate, which does not cancel. Sums are of halves, which cannot
+// overflow.
 template <class T>
 struct Squareplus {
-  static constexpr OperationInfo info{"squareplus", 150, 180, {{"b", 4.0}}};
+  static constexpr OperationInfo info{"squareplus", 160, 140, {{"b", 4.0}}};
   T b;
   static constexpr T far = sizeof(T) == 4 ? T(1e15) : T(1e150);  // beyond it x^2 + b rounds to x^2, and would overflow
-  FORMULA T root(T magnitude) const { return math::sqrt(math::fma(magnitude, magnitude, b)); }
+  static constexpr T largest = sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
+  FORMULA T root(T magnitude) const {
+    return magnitude > far ? magnitude : math::sqrt(math::fma(magnitude, magnitude, b));
+  }
   FORMULA T forward(T x) const {
     const T magnitude = math::abs(x);
-    const T sum = magnitude + (magnitude > far ? magnitude : root(magnitude));
-    const T conjugate = b / sum;
-    return T(0.5) * (x >= 0 ? sum : (sum > 0 ? conjugate : sum));
+    const T mean = T(0.5) * magnitude + T(0.5) * root(magnitude);
+    const T conjugate = T(0.25) * b / mean;
+    return x >= 0 ? mean : (mean > 0 ? conjugate : mean);
   }
   FORMULA T derivative(T x) const {
-    const T magnitude = math::at_most(far, math::abs(x));
+    const T magnitude = math::at_most(largest, math::abs(x));
     const T over = root(magnitude);
-    const T sum = over + magnitude;
-    return T(0.5) * (x >= 0 ? sum : b) / (x >= 0 ? over : over * sum);
+    const T mean = T(0.5) * magnitude + T(0.5) * over;
+    return (x >= 0 ? mean : T(0.25) * b) / (x >= 0 ? over : over * mean);
   }
 };
 
