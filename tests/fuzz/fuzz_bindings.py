@@ -134,8 +134,8 @@ def thing(rng, like=None):
     draw = rng.random()
     if like is not None and draw < 0.7:
         return array(rng, like.dtype, like.shape)
-    if draw < 0.9:
-        return array(rng, rng.choice(FLOATS) if draw < 0.8 else None)
+    if draw < 0.93:
+        return array(rng, rng.choice(FLOATS) if draw < 0.88 else None)
     return junk(rng)
 
 
@@ -168,12 +168,22 @@ def output(rng, x, extent=None):
 
 
 def axis(rng):
-    return rng.choice([0, 1, -1, -1, -1, 2, -2, 7, -9, 2**31, 2**40, None, "0", 1.5])
+    if rng.random() < 0.8:
+        return rng.choice([-1, -1, -1, 0])
+    return rng.choice([0, 1, 2, -2, 7, -9, 2**31, 2**40, None, "0", 1.5])
 
 
-def halved(x):
-    """The shape of a gate's result."""
-    return (*x.shape[:-1], x.shape[-1] // 2) if isinstance(x, np.ndarray) and x.ndim else ()
+def grouped(rng, pieces):
+    """An array whose last axis splits into groups, most often."""
+    if rng.random() < 0.2 or not isinstance(pieces, int) or not 0 < pieces < 64:
+        return thing(rng)
+    return array(rng, rng.choice(FLOATS), (*shape(rng)[:3], pieces * rng.choice([0, 1, 2, 3, 17])))
+
+
+def parted(x, pieces=2):
+    """The shape of the result over the last axis."""
+    whole = isinstance(x, np.ndarray) and x.ndim and isinstance(pieces, int) and pieces > 0
+    return (*x.shape[:-1], x.shape[-1] // pieces) if whole else ()
 
 
 def kernel(rng):
@@ -203,8 +213,10 @@ def call_kernel(rng):
     like = x if isinstance(x, np.ndarray) and x.size < 10**6 else None
     out = output(rng, x)
     arguments = [thing(rng, like) if rng.random() < 0.5 else x, x][rng.random() < 0.5 :]
-    arguments += [rng.choice([0.5, 1, -2.0, "a", None, x]) for _ in range(rng.choice([0, 0, 0, 1, 2, 5]))]
-    named = {rng.choice([*KEYWORDS, "a", "slope"]): thing(rng) for _ in range(rng.choice([0, 0, 0, 0, 1, 2]))}
+    named = {}
+    if rng.random() < 0.3:
+        arguments += [rng.choice([0.5, 1, -2.0, "a", None, x]) for _ in range(rng.choice([0, 1, 2, 5]))]
+        named = {rng.choice([*KEYWORDS, "a", "slope"]): thing(rng) for _ in range(rng.choice([0, 1, 2]))}
     if out is not None:
         named["out"] = out
     return out, lambda: chosen(*arguments, **named)
@@ -212,30 +224,32 @@ def call_kernel(rng):
 
 def call_gate(rng):
     name = rng.choice(["glu", "reglu", "geglu", "swiglu"]) if rng.random() < 0.95 else rng.choice([*NAMES, "", "x"])
-    x, at = thing(rng), axis(rng)
+    x, at = grouped(rng, 2), axis(rng)
     if rng.random() < 0.5:
-        out = output(rng, x, halved(x))
+        out = output(rng, x, parted(x))
         return out, lambda: _core.gate_forward(name, x, at, out)
     out = output(rng, x)
-    dy = array(rng, x.dtype, halved(x)) if isinstance(x, np.ndarray) else thing(rng)
+    dy = array(rng, x.dtype, parted(x)) if isinstance(x, np.ndarray) else thing(rng)
     return out, lambda: _core.gate_backward(name, dy, x, at, out)
 
 
 def call_maxout(rng):
-    x, at = thing(rng), axis(rng)
-    pieces = rng.choice([1, 2, 2, 2, 3, 32, 33, 0, -1, 2**40, 2**70, "2", 2.0])
+    pieces = (
+        rng.choice([1, 2, 2, 2, 3, 5, 32]) if rng.random() < 0.8 else rng.choice([33, 0, -1, 2**40, 2**70, "2", 2.0])
+    )
+    x, at = grouped(rng, pieces), axis(rng)
     if rng.random() < 0.5:
-        out = output(rng, x, halved(x))
+        out = output(rng, x, parted(x, pieces))
         return out, lambda: _core.maxout_forward(x, pieces, at, out)
     out = output(rng, x)
-    dy = array(rng, x.dtype, halved(x)) if isinstance(x, np.ndarray) else thing(rng)
+    dy = array(rng, x.dtype, parted(x, pieces)) if isinstance(x, np.ndarray) else thing(rng)
     return out, lambda: _core.maxout_backward(dy, x, pieces, at, out)
 
 
 def call_prelu(rng):
     x, at = thing(rng), axis(rng)
     proper = isinstance(x, np.ndarray) and x.ndim
-    alpha = array(rng, x.dtype, rng.choice([(), (1,), x.shape[:1], x.shape[-1:]])) if proper else thing(rng)
+    alpha = array(rng, x.dtype, rng.choice([(), (1,), (1,), x.shape[:1], x.shape[-1:]])) if proper else thing(rng)
     out = output(rng, x)
     if rng.random() < 0.5:
         return out, lambda: _core.prelu_forward(x, alpha, at, out)
