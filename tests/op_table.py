@@ -39,39 +39,39 @@ _ACCURACY = {
     "leaky_relu": Accuracy(0.5, 0, 0, 0),
     "prelu": Accuracy(0.5, 0, 0.5, 0),
     "elu": Accuracy(tail=True),
-    "celu": Accuracy(c=1, derivative_c=1),
+    "celu": Accuracy(c=0.5, derivative_c=0.5),
     "selu": Accuracy(),
-    "gelu": Accuracy(c=2, derivative_c=3),
-    "gelu_tanh": Accuracy(c=2, derivative_c=3),
-    "silu": Accuracy(c=0.5, derivative_c=1, tail=True),
-    "mish": Accuracy(c=1, derivative_c=2),
-    "sigmoid": Accuracy(tail=True),
+    "gelu": Accuracy(c=3, derivative_c=1.5),
+    "gelu_tanh": Accuracy(c=1, derivative_c=6),
+    "silu": Accuracy(c=0.5, derivative_c=2, tail=True),
+    "mish": Accuracy(c=0.5, derivative_c=2.5),
+    "sigmoid": Accuracy(derivative_c=0.5, tail=True),
     "log_sigmoid": Accuracy(tail=True),
-    "tanh": Accuracy(derivative_c=1),
+    "tanh": Accuracy(derivative_c=0.5),
     "softplus": Accuracy(tail=True),
-    "softsign": Accuracy(),
-    "squareplus": Accuracy(),
+    "softsign": Accuracy(derivative_c=0.5),
+    "squareplus": Accuracy(c=1, derivative_c=0.5),
     "exponential": Accuracy(),
     "hard_sigmoid": Accuracy(),
     "hard_tanh": _EXACT,
-    "hard_silu": Accuracy(c=1),
+    "hard_silu": Accuracy(c=0.5),
     "hard_shrink": _EXACT,
     "soft_shrink": Accuracy(0.5, 0, 0, 0),
-    "tanh_shrink": Accuracy(c=1),
+    "tanh_shrink": Accuracy(c=2, derivative_c=1),
     "threshold": _EXACT,
-    "sparse_plus": Accuracy(c=1),
-    "sparse_sigmoid": Accuracy(c=1, derivative_ulps=0),
-    "glu": Accuracy(),
+    "sparse_plus": Accuracy(),
+    "sparse_sigmoid": Accuracy(derivative_ulps=0),
+    "glu": Accuracy(derivative_c=1),
     "reglu": Accuracy(0.5, 0, 0.5, 0),
-    "geglu": Accuracy(c=2, derivative_c=3),
-    "swiglu": Accuracy(c=1, derivative_c=1),
+    "geglu": Accuracy(c=3, derivative_c=3),
+    "swiglu": Accuracy(c=0.5, derivative_c=2),
     "maxout": _EXACT,
     "math.exp": Accuracy(1),
-    "math.expm1": Accuracy(1),
-    "math.log": Accuracy(1),
-    "math.log1p": Accuracy(1),
-    "math.tanh": Accuracy(1),
-    "math.erf": Accuracy(1),
+    "math.expm1": Accuracy(1.5),
+    "math.log": Accuracy(1.5),
+    "math.log1p": Accuracy(1.5),
+    "math.tanh": Accuracy(1.5),
+    "math.erf": Accuracy(1.5),
     "math.sin": Accuracy(1),
     "math.cos": Accuracy(1),
 }
@@ -114,6 +114,11 @@ class Case:
     def parameters(self):
         return self.parameter_sets[-1]
 
+    @property
+    def _defaults(self):
+        """The registry's, so that they too are rounded to the compute type."""
+        return {name: value for name, value in REGISTRY[self.name]["parameters"].items() if value is not None}
+
     def _of(self, module):
         function = _core.Kernel(self.name) if module is bz and self.family == "function" else None
         if function is None:
@@ -131,7 +136,7 @@ class Case:
 
     def truth(self, *arrays, parameters=None):
         """The reference's result, of a type wide enough to judge the first array's dtype by."""
-        parameters = self.parameters if parameters is None else parameters
+        parameters = {**self._defaults, **(self.parameters if parameters is None else parameters)}
         kind = compute_type(arrays[0].dtype)
         rounded = {k: v if isinstance(v, int) else float(np.dtype(kind).type(v)) for k, v in parameters.items()}
         wide = WIDE if kind == "float64" else np.float64

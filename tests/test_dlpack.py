@@ -9,11 +9,10 @@ import ctypes
 import gc
 import importlib.util
 
-import numpy as np
-import pytest
-
 import brazen as bz
+import numpy as np
 import op_table
+import pytest
 import samples
 from tolerance import same_bits
 
@@ -38,7 +37,11 @@ def test_torch(case, dtype, torch):
     arrays = [samples.ordinary(s, dtype, k) for k, s in enumerate(case.shapes((5, 6, 4)))]
     tensors = [_tensor(torch, a) for a in arrays]
     expected = case.results(*arrays)
-    for change in (lambda t: t, lambda t: t.repeat_interleave(2, 0)[::2], lambda t: t.movedim(-1, 0).contiguous().movedim(0, -1)):
+    for change in (
+        lambda t: t,
+        lambda t: t.repeat_interleave(2, 0)[::2],
+        lambda t: t.movedim(-1, 0).contiguous().movedim(0, -1),
+    ):
         for result, wanted in zip(case.results(*map(change, tensors)), expected):
             assert isinstance(result, torch.Tensor) and result.dtype == tensors[0].dtype and result.device.type == "cpu"
             wrong = same_bits(_array(torch, result), wanted)
@@ -73,7 +76,13 @@ def test_torch_tensors_that_require_grad(torch):
 
 
 def test_torch_dtypes_devices_and_kinds(torch):
-    for dtype, name in {"int32": "int32", "bool": "bool", "complex64": "complex64", "int8": "int8", "float8_e4m3fn": "float8"}.items():
+    for dtype in (
+        "int32",
+        "bool",
+        "complex64",
+        "int8",
+        "float8_e4m3fn",
+    ):
         if hasattr(torch, dtype):
             with pytest.raises((TypeError, ValueError), match="relu: x"):
                 bz.relu(torch.zeros(3).to(getattr(torch, dtype)))
@@ -85,7 +94,13 @@ def test_torch_dtypes_devices_and_kinds(torch):
 
 def test_mixed_libraries(torch):
     x, t = np.ones(3, "float32"), torch.ones(3)
-    for call in (lambda: bz.relu.backward(t, x), lambda: bz.relu.backward(x, t), lambda: bz.relu(x, out=t), lambda: bz.relu(t, out=x), lambda: bz.prelu(t, x)):
+    for call in (
+        lambda: bz.relu.backward(t, x),
+        lambda: bz.relu.backward(x, t),
+        lambda: bz.relu(x, out=t),
+        lambda: bz.relu(t, out=x),
+        lambda: bz.prelu(t, x),
+    ):
         with pytest.raises(TypeError, match="pass arrays of one library"):
             call()
 
@@ -127,7 +142,14 @@ class _Managed(ctypes.Structure):
 
 
 class _Versioned(ctypes.Structure):
-    _fields_ = [("major", ctypes.c_uint32), ("minor", ctypes.c_uint32), ("context", ctypes.c_void_p), ("deleter", _DELETER), ("flags", ctypes.c_uint64), ("tensor", _Tensor)]
+    _fields_ = [
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("deleter", _DELETER),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    ]
 
 
 _new_capsule = ctypes.pythonapi.PyCapsule_New
@@ -145,10 +167,25 @@ class Producer:
         shape = (ctypes.c_int64 * max(1, array.ndim))(*array.shape)
         strides = (ctypes.c_int64 * max(1, array.ndim))(*(s // item for s in array.strides))
         code = {"f": 2, "i": 0, "u": 1, "c": 5, "V": 4, "b": 6}[array.dtype.kind]
-        tensor = _Tensor(array.ctypes.data - offset, 1, 0, array.ndim, code, item * 8, 1, shape, None if no_strides else strides, offset)
+        tensor = _Tensor(
+            array.ctypes.data - offset,
+            1,
+            0,
+            array.ndim,
+            code,
+            item * 8,
+            1,
+            shape,
+            None if no_strides else strides,
+            offset,
+        )
         for name, value in fields.items():
             setattr(tensor, name, value)
-        self.managed = _Managed(tensor, None, _DELETER()) if version is None else _Versioned(*version, None, _DELETER(), flags, tensor)
+        self.managed = (
+            _Managed(tensor, None, _DELETER())
+            if version is None
+            else _Versioned(*version, None, _DELETER(), flags, tensor)
+        )
 
     def __dlpack__(self, **keywords):
         if self.version is None and keywords:
@@ -191,7 +228,9 @@ def test_hand_made_producers(form, dtype):
             assert not same_bits(y.array, function(array))
     assert not same_bits(bz.gelu(Producer(np.ascontiguousarray(x), no_strides=True, **form)).array, bz.gelu(x))
     assert not same_bits(bz.swiglu(Producer(x, **form)).array, bz.swiglu(x))
-    assert not same_bits(bz.gelu.backward(Producer(x, **form), Producer(x[::-1], **form)).array, bz.gelu.backward(x, x[::-1]))
+    assert not same_bits(
+        bz.gelu.backward(Producer(x, **form), Producer(x[::-1], **form)).array, bz.gelu.backward(x, x[::-1])
+    )
 
 
 def test_results_handed_over_live_and_die_alone():
@@ -229,7 +268,10 @@ def test_results_handed_over_live_and_die_alone():
 def test_read_only_and_foreign_outputs():
     x = np.ones(4, "float32")
     for out in (Producer(x.copy()), Producer(x.copy(), version=(1, 0), flags=1)):
-        with pytest.raises(TypeError, match="relu: out is .*Producer, whose arrays are immutable or of unknown mutability; leave out away"):
+        with pytest.raises(
+            TypeError,
+            match="relu: out is .*Producer, whose arrays are immutable or of unknown mutability; leave out away",
+        ):
             bz.relu(Producer(x), out=out)
 
 

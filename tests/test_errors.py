@@ -7,12 +7,11 @@ end), a silent conversion, and a message that helps nobody.
 
 import types
 
+import brazen as bz
 import ml_dtypes
 import numpy as np
-import pytest
-
-import brazen as bz
 import op_table
+import pytest
 import samples
 from brazen import _core
 from tolerance import same_bits
@@ -42,7 +41,23 @@ def _expect(error, case, arrays, *words, **out):
 
 each_case = pytest.mark.parametrize("case", op_table.CASES, ids=lambda case: case.id)
 
-UNSUPPORTED = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint32", "complex64", "complex128", "longdouble", "object", "S4", "U3", "datetime64[s]", "V4"]
+UNSUPPORTED = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint32",
+    "complex64",
+    "complex128",
+    "longdouble",
+    "object",
+    "S4",
+    "U3",
+    "datetime64[s]",
+    "V4",
+]
 
 
 @each_case
@@ -51,22 +66,53 @@ def test_unsupported_dtypes(case, dtype):
     for argument, good in zip(case.arguments, _arguments(case)):
         # dy and alpha follow x: the message may name x's dtype as the one expected.
         fix = COMPUTE if argument == "x" else "expected"
-        _expect(TypeError, case, _replaced(case, argument, np.zeros(good.shape, dtype)), f"{argument} has dtype {np.dtype(dtype)}", fix)
+        _expect(
+            TypeError,
+            case,
+            _replaced(case, argument, np.zeros(good.shape, dtype)),
+            f"{argument} has dtype {np.dtype(dtype)}",
+            fix,
+        )
 
 
 @each_case
 @pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8"])
 def test_byte_swapped(case, dtype):
     for argument, good in zip(case.arguments, _arguments(case)):
-        _expect(TypeError, case, _replaced(case, argument, good.astype(dtype)), f"{argument} has big-endian dtype", f"{argument}.astype({argument}.dtype.newbyteorder('='))")
+        _expect(
+            TypeError,
+            case,
+            _replaced(case, argument, good.astype(dtype)),
+            f"{argument} has big-endian dtype",
+            f"{argument}.astype({argument}.dtype.newbyteorder('='))",
+        )
 
 
 @each_case
 def test_what_is_no_array(case):
-    things = [[1.0, 2.0], (1.0,), 1.0, 3, "text", b"bytes", {}, types.SimpleNamespace(), memoryview(np.ones(3)), lambda: 0]
+    things = [
+        [1.0, 2.0],
+        (1.0,),
+        1.0,
+        3,
+        "text",
+        b"bytes",
+        {},
+        types.SimpleNamespace(),
+        memoryview(np.ones(3)),
+        lambda: 0,
+    ]
     for argument in case.arguments:
         for thing in things:
-            _expect(TypeError, case, _replaced(case, argument, thing), f"{argument} is ", type(thing).__name__, "expected a NumPy or CuPy array", f"numpy.asarray({argument}")
+            _expect(
+                TypeError,
+                case,
+                _replaced(case, argument, thing),
+                f"{argument} is ",
+                type(thing).__name__,
+                "expected a NumPy or CuPy array",
+                f"numpy.asarray({argument}",
+            )
         _expect(TypeError, case, _replaced(case, argument, None), f"{argument} is NoneType")
 
 
@@ -74,13 +120,21 @@ def test_what_is_no_array(case):
 def test_numpy_scalars_are_refused(case):
     """They have no identity to write into and no axis; a 0-d array is meant."""
     for argument in case.arguments:
-        _expect(TypeError, case, _replaced(case, argument, np.float32(1)), f"{argument} is numpy.float32", "numpy.asarray")
+        _expect(
+            TypeError, case, _replaced(case, argument, np.float32(1)), f"{argument} is numpy.float32", "numpy.asarray"
+        )
 
 
 @each_case
 def test_masked_arrays(case):
     for argument, good in zip(case.arguments, _arguments(case)):
-        _expect(TypeError, case, _replaced(case, argument, np.ma.masked_array(good, good > 0)), f"{argument} is a masked array", f"{argument}.filled(value)")
+        _expect(
+            TypeError,
+            case,
+            _replaced(case, argument, np.ma.masked_array(good, good > 0)),
+            f"{argument} is a masked array",
+            f"{argument}.filled(value)",
+        )
 
 
 @each_case
@@ -100,7 +154,14 @@ def test_dtypes_must_agree(case):
         if argument == "x" or len(case.arguments) == 1:
             continue
         for other in ("float64", "float16", "bfloat16"):
-            _expect(TypeError, case, _replaced(case, argument, good.astype(samples.DTYPES[other])), f"{argument} has dtype {other}", "expected float32", "x")
+            _expect(
+                TypeError,
+                case,
+                _replaced(case, argument, good.astype(samples.DTYPES[other])),
+                f"{argument} has dtype {other}",
+                "expected float32",
+                "x",
+            )
 
 
 @pytest.mark.parametrize("case", [c for c in op_table.CASES if c.direction == "backward"], ids=lambda case: case.id)
@@ -179,7 +240,9 @@ def test_pieces_of_maxout():
 def test_prelu_alpha_shapes():
     x = np.ones((4, 6, 3), "float32")
     for shape in ((4,), (3,), (6, 1), (1, 6), (0,), (2,)):
-        with pytest.raises(ValueError, match=r"prelu: alpha has shape .*; expected one value, or \(6,\) for axis 1 of x"):
+        with pytest.raises(
+            ValueError, match=r"prelu: alpha has shape .*; expected one value, or \(6,\) for axis 1 of x"
+        ):
             bz.prelu(x, np.ones(shape, "float32"))
     with pytest.raises(ValueError, match=r"expected one value, or \(3,\) for axis -1 of x"):
         bz.prelu(x, np.ones(6, "float32"), axis=-1)
@@ -272,7 +335,9 @@ def test_raw_entry_points():
 
 def test_thread_counts():
     for threads in (0, -1, -(10**9)):
-        with pytest.raises(ValueError, match=f"set_num_threads: threads is {threads}; expected a positive number, or None"):
+        with pytest.raises(
+            ValueError, match=f"set_num_threads: threads is {threads}; expected a positive number, or None"
+        ):
             bz.set_num_threads(threads)
     for threads in ("two", 1.5, [1]):
         with pytest.raises(TypeError):

@@ -91,7 +91,11 @@ def test_special_values_of_gates(case, dtype, isa):
     nan = np.isnan(truth)
     with np.errstate(over="ignore", invalid="ignore"):
         overflow = ~np.isfinite(truth.astype(result.dtype))
-    assert (np.isnan(result) == nan)[nan | ~overflow].all()
+    # inf * 0 is NaN and inf * 1e-40 is not: with infinite arguments only brazen's own consistency is asked for.
+    asked = (nan | ~overflow) & (
+        ~np.isinf(a) & ~np.isinf(b) if case.family == "prelu" else ~np.isinf(arrays[-1]).any(1, keepdims=True)
+    )
+    assert asked.any() and (np.isnan(result) == nan)[np.broadcast_to(asked, nan.shape)].all()
     for i in range(0, a.size, 97):
         one = [array[i : i + 1] for array in arrays]
         wrong = same_bits(case.results(*one, parameters=parameters)[0], result[i : i + 1])
