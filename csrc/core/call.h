@@ -17,6 +17,8 @@ struct ElementwiseCall {
   Layout layout;
 
   bool is_double() const { return layout.operands[0].dtype == DType::float64; }
+  // Where a formula has a brief form, these calls take it.
+  bool is_brief() const { return direction == Direction::forward && layout.operands[0].dtype == DType::bfloat16; }
   int64_t cost_picoseconds() const {
     const OperationInfo& info = kRegistry.operations[operation].info;
     return layout.size * (direction == Direction::forward ? info.forward_cost : info.backward_cost);

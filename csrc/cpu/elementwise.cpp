@@ -72,6 +72,7 @@ struct Pass {
 
   explicit Pass(const ElementwiseCall& elementwise) : call(elementwise), layout(elementwise.layout) {
     kernel = table.kernels[call.operation][static_cast<int>(call.direction)][call.is_double()];
+    if (call.is_brief() && table.brief[call.operation]) kernel = table.brief[call.operation];
     compute_size = call.is_double() ? 8 : 4;
     parameters = call.parameters;
     cheap = call.cost_picoseconds() < kCheapPicoseconds * layout.size;

@@ -31,6 +31,13 @@ void forward(const double* parameters, const void* const* in, void* const* out, 
   EACH_ELEMENT y[i] = op.forward(x[i]);
 }
 
+template <class Op>
+void brief(const double*, const void* const* in, void* const* out, size_t n) {
+  const float* x = input<float>(in, 0);
+  float* y = output<float>(out, 0);
+  EACH_ELEMENT y[i] = Op::brief(x[i]);
+}
+
 template <class Op, class T>
 void backward(const double* parameters, const void* const* in, void* const* out, size_t n) {
   const Op op = make<Op, T>(parameters);
@@ -146,6 +153,9 @@ constexpr void register_type(KernelTable& table, int type) {
 constexpr KernelTable make_table() {
   KernelTable table{};
   table.isa = BRAZEN_TEXT(BRAZEN_TARGET);
+  Activations::for_each<float>([&]<class Op>(int i) {
+    if constexpr (requires { Op::brief(0.0f); }) table.brief[kFirstActivation + i] = brief<Op>;
+  });
   register_type<float>(table, 0);
   register_type<double>(table, 1);
   table.widen[static_cast<int>(DType::float16)] = widen_float16;

@@ -17,6 +17,7 @@ using TileKernel = void (*)(const double* parameters, const void* const* in, voi
 struct KernelTable {
   const char* isa;
   TileKernel kernels[kOperations][kDirections][kComputeTypes];
+  TileKernel brief[kOperations];  // forward for bfloat16 storage; null where the float kernel serves
   // Indexed by the 16-bit DTypes.
   void (*widen[2])(const uint16_t* from, float* to, size_t n);
   void (*narrow[2])(const float* from, uint16_t* to, size_t n);

@@ -159,16 +159,20 @@ FORMULA T sin_shifted(T x, uint32 quarter_turns) {
 
 }  // namespace detail
 
+// At most 0.89 ulp, all 2^32 inputs.
 FORMULA float sin(float x) {
   const float y = detail::sin_shifted(x, 0u);
   return from_bits<float>(bits(y) ^ (bits(x) & 0x80000000u));
 }
+// At most 0.98 ulp, 10^8 random inputs.
 FORMULA double sin(double x) {
   const double y = detail::sin_shifted(x, 0u);
   return from_bits<double>(bits(y) ^ (bits(x) & 0x8000000000000000u));
 }
 
+// At most 0.90 ulp, all 2^32 inputs.
 FORMULA float cos(float x) { return detail::sin_shifted(x, 1u); }
+// At most 1.02 ulp, 10^8 random inputs.
 FORMULA double cos(double x) { return detail::sin_shifted(x, 1u); }
 
 }  // namespace math

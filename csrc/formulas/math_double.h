@@ -54,7 +54,7 @@ FORMULA double expm1_reduced(double r, double low) {
   return r + fma(p, r * r, low);
 }
 
-// (log(1 + f) - f), 2/3 <= 1 + f <= 4/3 or wider to sqrt(2)
+// log(1 + f) - f, sqrt(1/2) <= 1 + f < sqrt(2).
 FORMULA double log1p_tail(double f) {
   const double s = f / (2.0 + f);
   const double z = s * s;
@@ -85,12 +85,14 @@ FORMULA double lifted_decay(double a) {
   return fma(detail::expm1_reduced(reduced.r, reduced.low), scale, scale);
 }
 
+// At most 0.89 ulp, 10^8 random inputs.
 FORMULA double exp(double x) {
   const detail::ReducedDouble reduced = detail::reduce_exponent(at_most(710.0, at_least(-746.0, x)), 2046.0);
   const detail::SplitScaleDouble split = detail::split_scale(reduced.shifted);
   return (1.0 + detail::expm1_reduced(reduced.r, reduced.low)) * split.half * split.other;
 }
 
+// At most 1.69 ulp, 10^8 random inputs.
 FORMULA double expm1(double x) {
   const detail::ReducedDouble reduced = detail::reduce_exponent(at_most(710.0, at_least(-50.0, x)), 1022.0);
   const double half_scale = from_bits<double>(reduced.shifted << 52);
@@ -98,6 +100,7 @@ FORMULA double expm1(double x) {
   return abs(x) < 0x1p-54 ? x : y;
 }
 
+// At most 0.86 ulp, 10^8 random inputs.
 FORMULA double log(double x) {
   const bool small = x < 0x1p-1022;
   const uint64 pattern = bits(small ? x * 0x1p54 : x) - 0x3fe6a09e667f3bcdu;  // sqrt(1/2) <= mantissa < sqrt(2)
@@ -111,6 +114,7 @@ FORMULA double log(double x) {
   return x == __builtin_inf() ? x : y;
 }
 
+// At most 0.89 ulp, 10^8 random inputs.
 FORMULA double log1p(double x) {
   const double u = 1.0 + x;
   const uint64 pattern = bits(u) - 0x3fe6a09e667f3bcdu;
@@ -127,6 +131,7 @@ FORMULA double log1p(double x) {
   return abs(x) < 0x1p-54 ? x : y;
 }
 
+// At most 1.41 ulp, 10^8 random inputs.
 FORMULA double tanh(double x) {
   const double a = at_most(20.0, abs(x));
   const double e = exp_bounded(a + a);
@@ -147,6 +152,7 @@ FORMULA double tanh(double x) {
   return copysign(abs(x) < 0.56 ? small : large, x);
 }
 
+// At most 1.26 ulp, 10^8 random inputs.
 FORMULA double erf(double x) {
   const double a = at_most(6.0, abs(x));
   const double s = x * x;
@@ -189,7 +195,7 @@ FORMULA double erf(double x) {
   return abs(x) < 1.0 ? small : copysign(large, x);
 }
 
-// 1 / (1 + exp(-x)).
+// 1 / (1 + exp(-x)). At most 1.86 ulp, 10^8 random inputs.
 FORMULA double sigmoid(double x) {
   // Made 2^54 times too large and then reduced exactly, because 2^-1074 has no exponent field.
   const detail::ReducedDouble reduced = detail::reduce_exponent(at_least(-746.0, -abs(x)), 1023.0 + 54.0);
@@ -202,17 +208,25 @@ FORMULA double sigmoid(double x) {
   return (x < 0.0 ? fma(rest - lost, scale, scale) : 1.0) / denominator;
 }
 
-// log(1 + exp(x)).
+// log(1 + exp(x)). At most 1.66 ulp, 10^8 random inputs.
 FORMULA double softplus(double x) { return at_least(0.0, x) + log1p(exp(-abs(x))); }
 
+// Standard normal distribution function: at most 1.18 * 2^-53 or ulp, whichever is more, 10^8 random inputs.
 FORMULA double normal_cdf(double x) { return fma(0.5, erf(x * 0x1.6a09e667f3bcdp-1), 0.5); }
 
+// Standard normal density, its factor in the exponent as in the float one: at most 1.46 ulp, 10^8 random inputs.
 FORMULA double normal_pdf(double x) {
-  const double bounded = at_most(40.0, abs(x));  // 0 from 38.7 on; keeps the square finite
-  const double square = bounded * bounded;
-  const double lost = fma(bounded, bounded, -square);
-  const double y = exp(-0.5 * square) * 0x1.9884533d43651p-2;
-  return fma(fma(-0.5, lost, -0x1.201b8c07f2c3fp-54), y, y);  // the factor's own rounding, and the square's
+  const double bounded = at_most(39.0, abs(x));  // 0 from 38.6 on
+  const double square = bounded * bounded, lost = fma(bounded, bounded, -square);
+  const double log_factor = -0x1.d67f1c864beb5p-1, log_factor_low = 0x1.65b5a1b7ff5dfp-55;
+  const double shifter = 0x1.8p52 + 2046.0;
+  const double k = fma(fma(square, -0.5, log_factor), detail::kLog2eDouble, shifter);
+  const double n = k - shifter;
+  const double low = fma(n, -detail::kLn2LowDouble, fma(lost, -0.5, log_factor_low));
+  const double leading = fma(n, -detail::kLn2Double, -0.5 * square) + log_factor;
+  const double r = leading + low;
+  const detail::SplitScaleDouble split = detail::split_scale(bits(k));
+  return (1.0 + detail::expm1_reduced(r, low - (r - leading))) * split.half * split.other;
 }
 
 }  // namespace math
