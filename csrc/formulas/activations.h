@@ -57,14 +57,14 @@ struct Logistic {
 
 template <class T>
 struct Linear {
-  static constexpr OperationInfo info{"linear", 40, 60};
+  static constexpr OperationInfo info{"linear", 40, 40};
   FORMULA T forward(T x) const { return x; }
   FORMULA T derivative(T x) const { return x == x ? T(1) : x; }
 };
 
 template <class T>
 struct Relu {
-  static constexpr OperationInfo info{"relu", 40, 80};
+  static constexpr OperationInfo info{"relu", 40, 60};
   T zero = opaque(T(0));
   FORMULA T forward(T x) const { return math::at_least(zero, x); }
   FORMULA T derivative(T x) const { return step(x, T(0), T(0), T(1)); }
@@ -72,7 +72,7 @@ struct Relu {
 
 template <class T>
 struct Relu6 {
-  static constexpr OperationInfo info{"relu6", 40, 90};
+  static constexpr OperationInfo info{"relu6", 40, 70};
   Interval<T> range{0, 6};
   FORMULA T forward(T x) const { return range.clamp(x); }
   FORMULA T derivative(T x) const { return inside(x, T(0), T(6)); }
@@ -80,7 +80,7 @@ struct Relu6 {
 
 template <class T>
 struct LeakyRelu {
-  static constexpr OperationInfo info{"leaky_relu", 50, 80, {{"alpha", 0.01}}};
+  static constexpr OperationInfo info{"leaky_relu", 40, 60, {{"alpha", 0.01}}};
   T alpha;
   FORMULA T forward(T x) const { return x > 0 ? x : alpha * x; }
   FORMULA T derivative(T x) const { return step(x, T(0), alpha, T(1)); }
@@ -88,7 +88,7 @@ struct LeakyRelu {
 
 template <class T>
 struct Elu {
-  static constexpr OperationInfo info{"elu", 160, 130, {{"alpha", 1.0}}};
+  static constexpr OperationInfo info{"elu", 130, 135, {{"alpha", 1.0}}};
   T alpha;
   FORMULA T forward(T x) const { return x > 0 ? x : alpha * math::expm1(x); }
   FORMULA T derivative(T x) const { return x > 0 ? T(1) : alpha * math::exp(x); }
@@ -96,7 +96,7 @@ struct Elu {
 
 template <class T>
 struct Celu {
-  static constexpr OperationInfo info{"celu", 180, 150, {{"alpha", 1.0}}};
+  static constexpr OperationInfo info{"celu", 160, 170, {{"alpha", 1.0}}};
   T alpha;
   FORMULA T forward(T x) const { return x > 0 ? x : alpha * math::expm1(x / alpha); }
   FORMULA T derivative(T x) const { return x > 0 ? T(1) : math::exp(x / alpha); }
@@ -104,7 +104,7 @@ struct Celu {
 
 template <class T>
 struct Selu {
-  static constexpr OperationInfo info{"selu", 160, 130};
+  static constexpr OperationInfo info{"selu", 140, 130};
   static constexpr T scale = T(1.0507009873554804934193349852946);
   static constexpr T scale_alpha = T(1.7580993408473768599402175208123);
   FORMULA T forward(T x) const { return x > 0 ? scale * x : scale_alpha * math::expm1(x); }
@@ -115,7 +115,7 @@ struct Selu {
 // of the error that cancellation in 1 + erf leaves, and is taken as 0.
 template <class T>
 struct Gelu {
-  static constexpr OperationInfo info{"gelu", 180, 300};
+  static constexpr OperationInfo info{"gelu", 230, 345};
   static constexpr T far = sizeof(T) == 4 ? T(-5.6) : T(-8.5);
   static constexpr T flat = sizeof(T) == 4 ? T(13) : T(37);  // the density underflows against the function
   Interval<T> curved{-flat, flat};
@@ -131,7 +131,7 @@ struct Gelu {
 // The tanh approximation of gelu, written as x * sigmoid(2u) so that the negative tail keeps its relative accuracy.
 template <class T>
 struct GeluTanh {
-  static constexpr OperationInfo info{"gelu_tanh", 220, 260};
+  static constexpr OperationInfo info{"gelu_tanh", 290, 310};
   static constexpr T twice_sqrt_2_over_pi = T(1.5957691216057307117597842397375);
   static constexpr T cubic = T(0.044715);
   FORMULA static T twice_u(T x) { return twice_sqrt_2_over_pi * x * math::fma(cubic, x * x, T(1)); }
@@ -152,7 +152,7 @@ struct GeluTanh {
 
 template <class T>
 struct Silu {
-  static constexpr OperationInfo info{"silu", 150, 170};
+  static constexpr OperationInfo info{"silu", 190, 260};
   FORMULA T forward(T x) const { return Logistic<T>(x).times(math::at_least(-Logistic<T>::limit, x), x); }
   FORMULA static float brief(float x) { return math::brief::silu(x); }
   FORMULA T derivative(T x) const {
@@ -165,7 +165,7 @@ struct Silu {
 // x * tanh(softplus(x)) = x * n / (n + 2) with n = e(e + 2), e = exp(x) (Misra, 2019). Beyond 40 the ratio is 1.
 template <class T>
 struct Mish {
-  static constexpr OperationInfo info{"mish", 170, 220};
+  static constexpr OperationInfo info{"mish", 220, 340};
   FORMULA T forward(T x) const {
     const T e = math::exp(x > 40 ? T(40) : x);
     const T n = e * (e + 2);
@@ -182,7 +182,7 @@ struct Mish {
 
 template <class T>
 struct Sigmoid {
-  static constexpr OperationInfo info{"sigmoid", 140, 150};
+  static constexpr OperationInfo info{"sigmoid", 190, 170};
   FORMULA T forward(T x) const { return math::sigmoid(x); }
   FORMULA static float brief(float x) { return math::brief::sigmoid(x); }
   FORMULA T derivative(T x) const { return Logistic<T>(x).derivative(); }
@@ -190,14 +190,14 @@ struct Sigmoid {
 
 template <class T>
 struct LogSigmoid {
-  static constexpr OperationInfo info{"log_sigmoid", 300, 150};
+  static constexpr OperationInfo info{"log_sigmoid", 280, 190};
   FORMULA T forward(T x) const { return -math::softplus(-x); }
   FORMULA T derivative(T x) const { return math::sigmoid(-x); }
 };
 
 template <class T>
 struct Tanh {
-  static constexpr OperationInfo info{"tanh", 160, 150};
+  static constexpr OperationInfo info{"tanh", 180, 190};
   FORMULA T forward(T x) const { return math::tanh(x); }
   // 4 e / (1 + e)^2 with e = exp(-2|x|): 1 - tanh^2 would be 0 from x = 9 on.
   FORMULA static float brief(float x) { return math::brief::tanh(x); }
@@ -206,14 +206,14 @@ struct Tanh {
 
 template <class T>
 struct Softplus {
-  static constexpr OperationInfo info{"softplus", 300, 150};
+  static constexpr OperationInfo info{"softplus", 260, 190};
   FORMULA T forward(T x) const { return math::softplus(x); }
   FORMULA T derivative(T x) const { return math::sigmoid(x); }
 };
 
 template <class T>
 struct Softsign {
-  static constexpr OperationInfo info{"softsign", 110, 80};
+  static constexpr OperationInfo info{"softsign", 80, 50};
   // x / (1 + |x|) is 1 long before this bound; it keeps inf / inf away.
   static constexpr T far = T(1e30);
   FORMULA T forward(T x) const {
@@ -230,7 +230,7 @@ struct Softsign {
 // overflow.
 template <class T>
 struct Squareplus {
-  static constexpr OperationInfo info{"squareplus", 160, 140, {{"b", 4.0}}};
+  static constexpr OperationInfo info{"squareplus", 130, 150, {{"b", 4.0}}};
   T b;
   static constexpr T far = sizeof(T) == 4 ? T(1e15) : T(1e150);  // beyond it x^2 + b rounds to x^2, and would overflow
   static constexpr T largest = sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
@@ -253,14 +253,14 @@ struct Squareplus {
 
 template <class T>
 struct Exponential {
-  static constexpr OperationInfo info{"exponential", 100, 110};
+  static constexpr OperationInfo info{"exponential", 130, 120};
   FORMULA T forward(T x) const { return math::exp(x); }
   FORMULA T derivative(T x) const { return math::exp(x); }
 };
 
 template <class T>
 struct HardSigmoid {
-  static constexpr OperationInfo info{"hard_sigmoid", 50, 80};
+  static constexpr OperationInfo info{"hard_sigmoid", 50, 60};
   Interval<T> range{0, 6};
   static constexpr T sixth = T(1) / T(6);
   FORMULA T forward(T x) const { return range.clamp(x + 3) * sixth; }
@@ -269,7 +269,7 @@ struct HardSigmoid {
 
 template <class T>
 struct HardTanh {
-  static constexpr OperationInfo info{"hard_tanh", 40, 90};
+  static constexpr OperationInfo info{"hard_tanh", 40, 70};
   Interval<T> range{-1, 1};
   FORMULA T forward(T x) const { return range.clamp(x); }
   FORMULA T derivative(T x) const { return inside(x, T(-1), T(1)); }
@@ -277,7 +277,7 @@ struct HardTanh {
 
 template <class T>
 struct HardSilu {
-  static constexpr OperationInfo info{"hard_silu", 60, 90};
+  static constexpr OperationInfo info{"hard_silu", 60, 60};
   Interval<T> range{0, 6};
   T edge = opaque(T(-3));
   FORMULA T forward(T x) const { return math::at_least(edge, x) * (range.clamp(x + 3) * (T(1) / T(6))); }
@@ -286,7 +286,7 @@ struct HardSilu {
 
 template <class T>
 struct HardShrink {
-  static constexpr OperationInfo info{"hard_shrink", 70, 80, {{"threshold", 0.5}}};
+  static constexpr OperationInfo info{"hard_shrink", 50, 60, {{"threshold", 0.5}}};
   T threshold;
   FORMULA T forward(T x) const { return math::abs(x) <= threshold ? T(0) : x; }
   FORMULA T derivative(T x) const { return step(math::abs(x), threshold, T(0), T(1)); }
@@ -294,7 +294,7 @@ struct HardShrink {
 
 template <class T>
 struct SoftShrink {
-  static constexpr OperationInfo info{"soft_shrink", 90, 80, {{"threshold", 0.5}}};
+  static constexpr OperationInfo info{"soft_shrink", 70, 60, {{"threshold", 0.5}}};
   T threshold;
   FORMULA T forward(T x) const { return math::abs(x) <= threshold ? T(0) : (x < 0 ? x + threshold : x - threshold); }
   FORMULA T derivative(T x) const { return step(math::abs(x), threshold, T(0), T(1)); }
@@ -302,7 +302,7 @@ struct SoftShrink {
 
 template <class T>
 struct TanhShrink {
-  static constexpr OperationInfo info{"tanh_shrink", 170, 180};
+  static constexpr OperationInfo info{"tanh_shrink", 190, 180};
   FORMULA T forward(T x) const { return x - math::tanh(x); }
   FORMULA T derivative(T x) const {
     const T t = math::tanh(x);
@@ -320,7 +320,7 @@ struct Threshold {
 
 template <class T>
 struct SparsePlus {
-  static constexpr OperationInfo info{"sparse_plus", 70, 60};
+  static constexpr OperationInfo info{"sparse_plus", 80, 40};
   Interval<T> range{-1, 1};
   FORMULA T forward(T x) const {
     const T lifted = range.clamp(x) + 1;
@@ -331,7 +331,7 @@ struct SparsePlus {
 
 template <class T>
 struct SparseSigmoid {
-  static constexpr OperationInfo info{"sparse_sigmoid", 50, 90};
+  static constexpr OperationInfo info{"sparse_sigmoid", 50, 60};
   Interval<T> range{-1, 1};
   FORMULA T forward(T x) const { return T(0.5) * (range.clamp(x) + 1); }
   FORMULA T derivative(T x) const { return T(0.5) * inside(x, T(-1), T(1)); }
