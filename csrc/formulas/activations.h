@@ -52,7 +52,11 @@ struct Logistic {
       : tail(math::lifted_decay(math::at_most(limit, math::abs(x)))), inverse(T(1) / math::fma(tail, unlift, T(1))) {}
   // factor * sigmoid(x), for the x given above.
   FORMULA T times(T factor, T x) const { return factor * (x < 0 ? tail * inverse : inverse) * (x < 0 ? unlift : T(1)); }
-  FORMULA T derivative() const { return tail * inverse * inverse * unlift; }
+  // p (1 - p) with the smaller p: around 0, where its own slope vanishes, the errors of p cancel.
+  FORMULA T derivative() const {
+    const T lifted = tail * inverse;
+    return lifted * (T(1) - lifted * unlift) * unlift;
+  }
 };
 
 template <class T>
@@ -221,8 +225,8 @@ struct Softsign {
     return near / (T(1) + math::abs(near));
   }
   FORMULA T derivative(T x) const {
-    const T inverse = T(1) / (T(1) + math::abs(x));
-    return inverse * inverse;
+    const T magnitude = math::abs(x);
+    return T(1) / math::fma(magnitude, magnitude + 2, T(1));
   }
 };
 
@@ -239,15 +243,15 @@ struct Squareplus {
   }
   FORMULA T forward(T x) const {
     const T magnitude = math::abs(x);
-    const T mean = T(0.5) * magnitude + T(0.5) * root(magnitude);
-    const T conjugate = T(0.25) * b / mean;
-    return x >= 0 ? mean : (mean > 0 ? conjugate : mean);
+    const T over = root(magnitude);
+    return x > -1 ? T(0.5) * x + T(0.5) * over : T(0.25) * b / (T(0.5) * magnitude + T(0.5) * over);
   }
   FORMULA T derivative(T x) const {
     const T magnitude = math::at_most(largest, math::abs(x));
     const T over = root(magnitude);
     const T mean = T(0.5) * magnitude + T(0.5) * over;
-    return (x >= 0 ? mean : T(0.25) * b) / (x >= 0 ? over : over * mean);
+    const T near = T(0.5) * math::copysign(magnitude, x) + T(0.5) * over;
+    return (x > -1 ? near : T(0.25) * b) / (x > -1 ? over : over * mean);
   }
 };
 
