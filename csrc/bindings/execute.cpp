@@ -143,8 +143,8 @@ py::dict cuda_info() {
 }
 
 void load_cuda_library(const std::string& path) {
-  CudaLibrary opened = open_library(path);
-  if (!opened.why_not.empty()) throw std::runtime_error("brazen: " + opened.why_not);
+  CudaLibrary opened = open_library(path.empty() ? default_path() : path);
+  if (!path.empty() && !opened.why_not.empty()) throw std::runtime_error("brazen: " + opened.why_not);
   library() = opened;
 }
 

@@ -14,7 +14,7 @@ void execute(const ReductionCall& call, const ArrayView& x);
 // What the doctor says about the CUDA library: {"library", "archs", "runtime", "driver", "devices", "why_not"}.
 py::dict cuda_info();
 
-// Test-only: opens another library behind the same ABI.
+// Test-only: opens another library behind the same ABI; '' returns to the installed one.
 void load_cuda_library(const std::string& path);
 
 }  // namespace brazen::bindings

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Streams and devices of the stand-in: numbers that brazen passes on. No memory."""
+
+_current_device = [0]
+_current_stream: list["Stream"] = []
+
+
+class Device:
+    def __init__(self, number=None):
+        self.id = _current_device[-1] if number is None else number
+
+    def __enter__(self):
+        _current_device.append(self.id)
+        return self
+
+    def __exit__(self, *_):
+        _current_device.pop()
+
+
+class Stream:
+    _next = 0x1000
+
+    def __init__(self, null=False):
+        self.ptr = 0 if null else Stream._next
+        Stream._next += not null
+
+    def __enter__(self):
+        _current_stream.append(self)
+        return self
+
+    def __exit__(self, *_):
+        _current_stream.pop()
+
+
+_null = Stream(null=True)
+
+
+def get_current_stream():
+    return _current_stream[-1] if _current_stream else _null
