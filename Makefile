@@ -24,7 +24,7 @@ SOURCES := $(NATIVE) $(shell find python -type f -not -name '*.pyc' -not -name '
 GCC_LIB = $(shell $${CXX:-g++} -print-file-name=$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install dev demo test lint format stub bench bench-compare gpu sanitize sanitize-address sanitize-thread \
+.PHONY: help venv install dev demo test lint format stub fingerprints bench bench-compare gpu sanitize sanitize-address sanitize-thread \
         fuzz mutants coverage exhaustive wheel wheels wheel-release sdist clean
 
 help: ## this list
@@ -81,6 +81,9 @@ format: $(STAMPS)/tools ## rewrite the sources as lint wants them
 
 stub: $(STAMPS)/install ## write python/brazen/_core.pyi anew
 	$(BIN)/python tools/stub.py
+
+fingerprints: $(STAMPS)/install ## record the bits of every operation, after a formula was changed on purpose
+	$(BIN)/python -m brazen selftest --record python/brazen/fingerprints.json
 
 bench: $(STAMPS)/install ## the benchmarks, and every bar of them
 	$(BIN)/python -m brazen bench

@@ -229,9 +229,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "brazen selftest", description="Every operation on every instruction set, checked."
     )
-    parser.add_argument("--record", action="store_true", help=argparse.SUPPRESS)
-    if parser.parse_args(arguments).record:
-        RECORD.write_text(json.dumps(fingerprints(), indent=1, sort_keys=True) + "\n")
+    parser.add_argument("--record", metavar="FILE", help="write the fingerprints there instead")
+    if path := parser.parse_args(arguments).record:
+        pathlib.Path(path).write_text(json.dumps(fingerprints(), indent=1, sort_keys=True) + "\n")
         return 0
     start = time.perf_counter()
     outcomes = [

@@ -7,7 +7,7 @@ PLANTED = {
     "csrc/formulas/activations.h": [
         ("FORMULA T forward(T x) const { return math::at_least(zero, x); }", "FORMULA T forward(T x) const { return x > zero ? x : zero; }"),
         ("FORMULA T derivative(T x) const { return step(x, T(0), T(0), T(1)); }", "FORMULA T derivative(T x) const { return x >= 0 ? T(1) : T(0); }"),
-        ("info{\"relu6\", 40, 90};\n  Interval<T> range{0, 6};", "info{\"relu6\", 40, 90};\n  Interval<T> range{0, T(6.0000005)};"),
+        ("return x < far ? T(0) : x * math::normal_cdf(x);", "return x < far ? T(0) : x * math::normal_cdf(x * T(1.0001));"),
         ("FORMULA T derivative(T x) const { return inside(x, T(0), T(6)); }", "FORMULA T derivative(T x) const { return inside(x, T(0), T(7)); }"),
         ("FORMULA T forward(T x) const { return x > 0 ? x : alpha * x; }", "FORMULA T forward(T x) const { return x > 0 ? x : x * T(0.01); }"),
         ("FORMULA T derivative(T x) const { return step(x, T(0), alpha, T(1)); }", "FORMULA T derivative(T x) const { return step(x, T(0), T(1), alpha); }"),

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
 
 from planted import PLANTED
 
@@ -127,36 +126,43 @@ def build_original(base: pathlib.Path) -> None:
     done.write_text(fingerprint())
 
 
-def run_checks(environment: dict[str, str], known: dict[str, list[str]]) -> str:
-    """The name of the check that failed; empty if none did. `known` fail without a bug planted, and prove nothing."""
-    for name, arguments in CHECKS.items():
-        left_out = [word for test in known[name] for word in ("--deselect", test)]
-        try:
+class Checks:
+    """Runs the checks until one fails. What fails without a bug planted proves nothing and is left out; it is found out
+    when a check is first needed, with the original linked, and is empty in a tree that passes its tests."""
+
+    def __init__(self, environment: dict[str, str], known: dict[str, list[str]]):
+        self.environment, self.known = environment, known
+
+    def first_failing(self) -> str:
+        """The name of the check that failed; empty if none did, "?name" if what it finds without a bug is not known."""
+        for name, arguments in CHECKS.items():
+            if name not in self.known:
+                return f"?{name}"
+            left_out = [word for test in self.known[name] for word in ("--deselect", test)]
             command = [sys.executable, *arguments, *(["-x"] if "pytest" in arguments else []), *left_out]
-            result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=900)
-        except subprocess.TimeoutExpired:
-            return f"{name} (hangs)"
-        if result.returncode:
-            return name if result.returncode > 0 else f"{name} (signal {-result.returncode})"
-    return ""
+            try:
+                result = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, timeout=900)
+            except subprocess.TimeoutExpired:
+                return f"{name} (hangs)"
+            if result.returncode:
+                return name if result.returncode > 0 else f"{name} (signal {-result.returncode})"
+        return ""
 
-
-def failing_without_bugs(environment: dict[str, str]) -> dict[str, list[str]]:
-    """The tests that fail on the original, by check: empty lists in a tree that passes its tests."""
-    known = {}
-    for name, arguments in CHECKS.items():
-        result = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
-        known[name] = re.findall(r"^(?:FAILED|ERROR) (\S+\.py::.*?)(?: - .*)?$", result.stdout, re.MULTILINE)
-        if result.returncode and not known[name]:
+    def learn(self, name: str) -> None:
+        """With the original linked: which tests of a check fail anyway."""
+        command = [sys.executable, *CHECKS[name]]
+        result = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True)
+        failing = re.findall(r"^(?:FAILED|ERROR) (\S+\.py::.*?)(?: - .*)?$", result.stdout, re.MULTILINE)
+        if result.returncode and not failing:
             raise SystemExit(
                 f"the original fails {name}: nothing can be learned from its mutants\n{result.stdout[-2000:]}"
             )
-        for test in known[name]:
-            print("fails without a bug:", test, flush=True)
-    return known
+        if failing:
+            print(f"{name}: {len(failing)} tests fail without a bug, and are left out: {failing[0]} ...", flush=True)
+        self.known[name] = failing
 
 
-def try_mutant(file: str, old: str, new: str, base: pathlib.Path, check: Callable[[], str]) -> str:
+def try_mutant(file: str, old: str, new: str, base: pathlib.Path, checks: Checks) -> str:
     tree = WORK / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "csrc", tree / "csrc")
@@ -170,8 +176,14 @@ def try_mutant(file: str, old: str, new: str, base: pathlib.Path, check: Callabl
         result = compile_unit(name, tree, changed)
         if result.returncode:
             return "NOT COMPILED: " + next((line for line in result.stderr.splitlines() if "error" in line), "")
-    link([(changed if (changed / f"{name}.o").exists() else base) / f"{name}.o" for name in UNITS])
-    return check() or "SURVIVED"
+    mutant = [(changed if (changed / f"{name}.o").exists() else base) / f"{name}.o" for name in UNITS]
+    while True:
+        link(mutant)
+        failed = checks.first_failing()
+        if not failed.startswith("?"):
+            return failed or "SURVIVED"
+        link([base / f"{name}.o" for name in UNITS])
+        checks.learn(failed[1:])
 
 
 def main() -> None:
@@ -184,11 +196,9 @@ def main() -> None:
     base = WORK / "base"
     build_original(base)
     environment = {**os.environ, "PYTHONPATH": str(SITE), "BRAZEN_NUM_THREADS": "2", "PYTHONDONTWRITEBYTECODE": "1"}
-    link([base / f"{name}.o" for name in UNITS])
-    if "known" not in results or results.get("of") != fingerprint():
-        results["known"], results["of"] = failing_without_bugs(environment), fingerprint()
-        RESULTS.write_text(json.dumps(results))
-    known = results["known"]
+    if results.get("of") != fingerprint():
+        results["known"], results["of"] = {}, fingerprint()
+    checks = Checks(environment, results["known"])
 
     missed, count = [], 0
     for file, bugs in PLANTED.items():
@@ -199,7 +209,7 @@ def main() -> None:
             key = hashlib.sha256(f"{fingerprint()} {file} {old} {new}".encode()).hexdigest()
             start = time.perf_counter()
             if key not in results:
-                results[key] = try_mutant(file, old, new, base, lambda: run_checks(environment, known))
+                results[key] = try_mutant(file, old, new, base, checks)
                 RESULTS.write_text(json.dumps(results))
             changed = " ".join(new.split()) or "(nothing)"
             print(

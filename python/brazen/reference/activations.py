@@ -106,11 +106,16 @@ linear = _activation("linear", lambda xp, x: x.copy(), lambda xp, x: xp.where(x 
 relu = _activation("relu", lambda xp, x: xp.maximum(x, 0), lambda xp, x: _step(xp, x, 0, 0, 1))
 relu6 = _activation("relu6", lambda xp, x: xp.clip(x, 0, 6), lambda xp, x: _inside(xp, x, 0, 6))
 leaky_relu = _activation(
-    "leaky_relu", lambda xp, x, alpha=0.01: xp.where(x > 0, x, alpha * x), lambda xp, x, alpha=0.01: _step(xp, x, 0, alpha, 1), _slope
+    "leaky_relu",
+    lambda xp, x, alpha=0.01: xp.where(x > 0, x, alpha * x),
+    lambda xp, x, alpha=0.01: _step(xp, x, 0, alpha, 1),
+    _slope,
 )
 prelu = Prelu()
 elu = _activation(
-    "elu", lambda xp, x, alpha=1.0: xp.where(x > 0, x, alpha * xp.expm1(x)), lambda xp, x, alpha=1.0: xp.where(x > 0, 1, alpha * xp.exp(x))
+    "elu",
+    lambda xp, x, alpha=1.0: xp.where(x > 0, x, alpha * xp.expm1(x)),
+    lambda xp, x, alpha=1.0: xp.where(x > 0, 1, alpha * xp.exp(x)),
 )
 celu = _activation(
     "celu",
@@ -123,17 +128,25 @@ selu = _activation(
     lambda xp, x: xp.where(x > 0, _scale, _scale_alpha * xp.exp(x)),
 )
 gelu = _activation("gelu", lambda xp, x: xp.maximum(x, -40) * _cdf(xp, x), _gelu_slope)
-gelu_tanh = _activation("gelu_tanh", lambda xp, x: xp.maximum(x, -40) * _sigmoid(xp, _logit_of_gelu_tanh(xp, x)), _gelu_tanh_slope)
+gelu_tanh = _activation(
+    "gelu_tanh", lambda xp, x: xp.maximum(x, -40) * _sigmoid(xp, _logit_of_gelu_tanh(xp, x)), _gelu_tanh_slope
+)
 silu = _activation("silu", lambda xp, x: xp.maximum(x, -800) * _sigmoid(xp, x), _silu_slope)
 mish = _activation("mish", lambda xp, x: xp.maximum(x, -800) * xp.tanh(xp.log1p(xp.exp(x))), _mish_slope)
 sigmoid = _activation("sigmoid", _sigmoid, _sigmoid_slope)
 log_sigmoid = _activation("log_sigmoid", lambda xp, x: -_softplus(xp, -x), lambda xp, x: _sigmoid(xp, -x))
 tanh = _activation("tanh", lambda xp, x: xp.tanh(x), lambda xp, x: _sech(xp, x) ** 2)
 softplus = _activation("softplus", _softplus, _sigmoid)
-softsign = _activation("softsign", lambda xp, x: xp.clip(x, -1e30, 1e30) / (1 + abs(xp.clip(x, -1e30, 1e30))), lambda xp, x: (1 + abs(x)) ** -2.0)
+softsign = _activation(
+    "softsign",
+    lambda xp, x: xp.clip(x, -1e30, 1e30) / (1 + abs(xp.clip(x, -1e30, 1e30))),
+    lambda xp, x: (1 + abs(x)) ** -2.0,
+)
 squareplus = _activation("squareplus", _squareplus, _squareplus_slope)
 exponential = _activation("exponential", lambda xp, x: xp.exp(x), lambda xp, x: xp.exp(x))
-hard_sigmoid = _activation("hard_sigmoid", lambda xp, x: xp.clip(x + 3, 0, 6) / 6, lambda xp, x: _inside(xp, x, -3, 3) / 6)
+hard_sigmoid = _activation(
+    "hard_sigmoid", lambda xp, x: xp.clip(x + 3, 0, 6) / 6, lambda xp, x: _inside(xp, x, -3, 3) / 6
+)
 hard_tanh = _activation("hard_tanh", lambda xp, x: xp.clip(x, -1, 1), lambda xp, x: _inside(xp, x, -1, 1))
 hard_silu = _activation(
     "hard_silu",
@@ -162,7 +175,9 @@ sparse_plus = _activation(
     lambda xp, x: xp.where(x >= 1, x, 0.25 * (xp.clip(x, -1, 1) + 1) ** 2),
     lambda xp, x: 0.5 * (xp.clip(x, -1, 1) + 1),
 )
-sparse_sigmoid = _activation("sparse_sigmoid", lambda xp, x: 0.5 * (xp.clip(x, -1, 1) + 1), lambda xp, x: _inside(xp, x, -1, 1, 0.5))
+sparse_sigmoid = _activation(
+    "sparse_sigmoid", lambda xp, x: 0.5 * (xp.clip(x, -1, 1) + 1), lambda xp, x: _inside(xp, x, -1, 1, 0.5)
+)
 glu = _gate("glu", sigmoid)
 reglu = _gate("reglu", relu)
 geglu = _gate("geglu", gelu)
