@@ -32,14 +32,14 @@ def roofline(data: dict[str, Any], path: str | Path) -> None:
                 continue
             panel.barh(place, fraction, height=0.7, color=colour)
             if over is not None:
-                panel.plot([fraction * over] * 2, [place - 0.42, place + 0.42], color="black", linewidth=1.6)
+                panel.plot([min(fraction * over, 1.0)] * 2, [place - 0.42, place + 0.42], color="black", linewidth=1.6)
         panel.axvline(1.0, color="grey", linewidth=0.8, linestyle="--")
         panel.set_title(direction, fontsize=10)
         panel.set_xlabel("fraction of B")
         panel.set_xlim(0, 1.15)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(len(measured)), measured, fontsize=8)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(measured) - 0.4, -0.6)
     of = data["machine"]
     size = data["sizes"]["stream"] / 2**20
     figure.suptitle(
