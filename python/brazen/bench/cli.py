@@ -7,6 +7,7 @@ import argparse
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +95,7 @@ def _run(given: argparse.Namespace) -> int:
     data["rows"] = rows
     if sys.stderr.isatty():
         print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
-    shown = tables.Results(data)
-    for title, table in (
-        ("", tables.activations),
-        ("16 bits", tables.sixteen),
-        ("What was asked", tables.bars),
-        ("Misses", tables.misses),
-    ):
-        content = table(shown)
-        content = content[0], [row for row in content[1] if "not measured" not in row]
-        if content[1] and len(content[0]) > 1:
-            print(f"\n{title}\n{tables.text(content)}" if title else f"\n{tables.text(content)}")
+    _print(tables.Results(data))
     if given.json:
         old = results.load(given.json) if Path(given.json).exists() else None
         results.save(given.json, results.merge(old, data))
@@ -113,6 +104,16 @@ def _run(given: argparse.Namespace) -> int:
 
         roofline(data, given.plot)
     return _compare(recorded, data, session) if recorded else 0
+
+
+def _print(shown: tables.Results) -> None:
+    for title, table in (("", tables.activations), ("16 bits", tables.sixteen), ("What was asked", tables.bars)):
+        head, rows = table(shown)
+        rows = [row for row in rows if "not measured" not in row]
+        if rows and len(head) > 1:
+            print(f"\n{title}" if title else "", tables.text((head, rows)), sep="\n")
+    for bar, names in tables.misses(shown)[1]:
+        print(textwrap.fill(f"Missed: {bar}: {names}", 120, initial_indent="\n", subsequent_indent="    "))
 
 
 def own_file() -> Path:
