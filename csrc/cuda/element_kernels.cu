@@ -72,11 +72,16 @@ __global__ void __launch_bounds__(kElementThreads) element_loop(const __grid_con
   }
 
   const auto visit = [&]<class Body>(int operation, Direction direction) {
-    if (pass.operation == operation && pass.direction == direction) apply<Body, T>(pass.wide_parameters, in, out);
+    if (pass.operation == operation && pass.direction == direction && !pass.brief)
+      apply<Body, T>(pass.wide_parameters, in, out);
   };
   for_each_activation<T>(visit);
   for_each_gate<T>(visit);
   for_each_function<T>(visit);
+  if constexpr (sizeof(T) == sizeof(float))
+    for_each_brief([&]<class Body>(int operation) {
+      if (pass.operation == operation && pass.brief) apply<Body, T>(pass.wide_parameters, in, out);
+    });
 
 #pragma unroll
   for (int k = 0; k < max_outputs; ++k) {

@@ -38,7 +38,10 @@ struct Caller {
   }
 
  private:
+  bool brief() const { return call.is_brief() && brief_kernel(call.operation); }
+
   VectorKernel vector_kernel() const {
+    if (brief()) return brief_kernel(call.operation);
     if (family() == Family::activation) return activation_kernel(call.operation, call.direction);
     if (family() == Family::gate || family() == Family::prelu) return gate_kernel(call.operation, call.direction);
     return nullptr;
@@ -131,6 +134,7 @@ struct Caller {
     const int count = fill(pass, layout, 1);
     pass.operation = call.operation;
     pass.direction = call.direction;
+    pass.brief = brief();
     pass.pieces = call.pieces;
     int inputs = 0;
     for (int k = 0; k < layout.operand_count; ++k) {

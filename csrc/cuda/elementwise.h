@@ -39,6 +39,7 @@ struct VectorPass : Pass {
 struct ElementPass : Pass {
   int32_t operation;
   Direction direction;
+  bool brief;
   int32_t inputs, outputs;
   // maxout: operand k's pieces lie steps[k] apart.
   int32_t pieces;
@@ -57,6 +58,15 @@ struct Forward {
   Op op;
   FORMULA explicit Forward(const double* parameters) : op(make<Op, T>(parameters)) {}
   FORMULA void operator()(const T* in, T* out) const { out[0] = op.forward(in[0]); }
+};
+
+// The cheaper form of a formula for bfloat16 arrays.
+template <class Op>
+struct Brief {
+  static constexpr int inputs = 1, outputs = 1, spread = -1;
+  static constexpr bool bfloat16_only = true;
+  FORMULA explicit Brief(const double*) {}
+  FORMULA void operator()(const float* in, float* out) const { out[0] = Op::brief(in[0]); }
 };
 
 template <class Op, class T>
@@ -107,6 +117,13 @@ constexpr void for_each_activation(Visitor&& visitor) {
   });
 }
 
+template <class Visitor>
+constexpr void for_each_brief(Visitor&& visitor) {
+  Activations::for_each<float>([&]<class Op>(int i) {
+    if constexpr (requires { Op::brief(0.0f); }) visitor.template operator()<Brief<Op>>(kFirstActivation + i);
+  });
+}
+
 template <class T, class Visitor>
 constexpr void for_each_gate(Visitor&& visitor) {
   Gates::for_each<T>([&]<class Op>(int i) {
@@ -125,6 +142,7 @@ constexpr void for_each_function(Visitor&& visitor) {
 
 // The kernel of one operation on vectors; null where only the one for elements serves.
 VectorKernel activation_kernel(int operation, Direction direction);
+VectorKernel brief_kernel(int operation);
 VectorKernel gate_kernel(int operation, Direction direction);
 ElementKernel element_kernel(bool is_double);
 inline constexpr int kElementThreads = 256;

@@ -35,13 +35,17 @@ FORMULA void spread_run(const VectorPass& pass, int k, uint32_t first, bool wide
 // A thread asks for all its vectors, then computes eight elements at a time: once for float32's two vectors of four,
 // twice for the two vectors of eight 16-bit elements. So 32 bytes of each input are under way, whatever the storage.
 template <class Body>
+inline constexpr bool kBfloat16Only = requires { Body::bfloat16_only; };
+
+template <class Body>
 __global__ void __launch_bounds__(kThreads) vector_loop(const __grid_constant__ VectorPass pass) {
   constexpr int inputs = Body::inputs, outputs = Body::outputs, operands = inputs + outputs;
   const double parameters[kMaxParameters] = {pass.parameters[0], pass.parameters[1]};
   const Body body(parameters);
   const uint32_t first = blockIdx.x * (kThreads * kSlots) + threadIdx.x;
   const DType dtype = pass.dtypes[operands - 1];
-  const bool wide = dtype == DType::float32, bfloat16 = dtype == DType::bfloat16;
+  const bool wide = !kBfloat16Only<Body> && dtype == DType::float32;
+  const bool bfloat16 = kBfloat16Only<Body> || dtype == DType::bfloat16;
 
   Vector raw[inputs][kSlots];
 #pragma unroll

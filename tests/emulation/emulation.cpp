@@ -124,9 +124,13 @@ uint64_t exchange(uint64_t value, int source_lane) {
   wait(Meeting::warp);
   // A fiber may have run threads that returned early before this one, so the source is looked up by its thread.
   const unsigned source = self->thread / 32 * 32 + static_cast<unsigned>(source_lane);
-  uint64_t received = value;
-  for (size_t i = 0; i < block.used; ++i)
-    if (block.fibers[i]->thread == source) received = block.fibers[i]->sent;
+  size_t at = source < block.used && block.fibers[source]->thread == source ? source : 0;
+  while (at < block.used && block.fibers[at]->thread != source) ++at;
+  if (at == block.used) {
+    fprintf(stderr, "emulation: a shuffle reads a lane that has returned\n");
+    abort();
+  }
+  const uint64_t received = block.fibers[at]->sent;
   wait(Meeting::warp);
   return received;
 }
