@@ -50,17 +50,19 @@ template <class Op, class T>
 void gate_forward(const double*, const void* const* in, void* const* out, size_t n) {
   const T *value = input<T>(in, 0), *gate = input<T>(in, 1);
   T* y = output<T>(out, 0);
-  EACH_ELEMENT y[i] = Op::forward(value[i], gate[i]);
+  const Op op{};
+  EACH_ELEMENT y[i] = op.forward(value[i], gate[i]);
 }
 
 template <class Op, class T>
 void gate_backward(const double*, const void* const* in, void* const* out, size_t n) {
   const T *dy = input<T>(in, 0), *value = input<T>(in, 1), *gate = input<T>(in, 2);
   T *grad_value = output<T>(out, 0), *grad_gate = output<T>(out, 1);
+  const Op op{};
   EACH_ELEMENT {
     const T d = dy[i], v = value[i], g = gate[i];
-    grad_value[i] = Op::grad_value(d, g);
-    grad_gate[i] = Op::grad_gate(d, v, g);
+    grad_value[i] = op.grad_value(d, g);
+    grad_gate[i] = op.grad_gate(d, v, g);
   }
 }
 

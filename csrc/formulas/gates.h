@@ -26,9 +26,11 @@ struct PreluAlpha {
 // glu.
 template <class T, template <class> class Activation>
 struct Gated {
-  FORMULA static T forward(T value, T gate) { return value * Activation<T>{}.forward(gate); }
-  FORMULA static T grad_value(T dy, T gate) { return dy * Activation<T>{}.forward(gate); }
-  FORMULA static T grad_gate(T dy, T value, T gate) { return dy * value * Activation<T>{}.derivative(gate); }
+  // Made once, not per element: its hidden constants would keep a loop from being vectorised.
+  Activation<T> activation{};
+  FORMULA T forward(T value, T gate) const { return value * activation.forward(gate); }
+  FORMULA T grad_value(T dy, T gate) const { return dy * activation.forward(gate); }
+  FORMULA T grad_gate(T dy, T value, T gate) const { return dy * value * activation.derivative(gate); }
 };
 
 template <class T>
