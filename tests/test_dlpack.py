@@ -275,6 +275,21 @@ def test_read_only_and_foreign_outputs():
             bz.relu(Producer(x), out=out)
 
 
+def test_mixed_devices():
+    """The device is read from the capsule; nothing touches the memory before the check."""
+    x = np.ones(4, "float32")
+    host, device, other = Producer(x), Producer(x, device_type=2), Producer(x, device_type=2, device_id=3)
+    for dy, given, words in (
+        (host, device, "dy is on the CPU, x on CUDA device 0; move one of them"),
+        (device, host, "dy is on CUDA device 0, x on the CPU; move one of them"),
+        (other, device, "dy is on CUDA device 3, x on CUDA device 0; move one of them"),
+    ):
+        with pytest.raises(ValueError, match=f"relu: {words}"):
+            bz.relu.backward(dy, given)
+    with pytest.raises(ValueError, match="prelu: alpha is on CUDA device 0, x on the CPU"):
+        bz.prelu(host, device)
+
+
 def test_malformed_producers():
     x = np.ones(4, "float32")
     wrong = [
