@@ -20,6 +20,9 @@ class _Pointer:
         self.ptr = ptr
         self.owner = owner
 
+    def __add__(self, offset):
+        return _Pointer(self.ptr + offset, self.owner)
+
 
 class ndarray:
     """An array on the current device, made as CuPy makes it: (shape, dtype, memptr, strides)."""
