@@ -15,7 +15,7 @@ if not (ROOT / "csrc").is_dir():
     pytest.skip("no source tree here", allow_module_level=True)
 
 # Known to hold more than one idea; the list may shrink.
-LONG = {"csrc/bindings/arrays.cpp"}
+LONG: set[str] = set()
 MOST_LINES = 400
 
 
@@ -45,6 +45,8 @@ CPP = [path for path in EVERYWHERE if path.suffix != ".py"]
 
 FORBIDDEN_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "yaml"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+# Timing loops around statements that are constants of the package, as timeit makes them.
+MADE_HERE = {"python/brazen/bench/case.py": {"exec"}}
 
 
 @pytest.mark.parametrize("path", sources("python", suffixes=(".py",)), ids=named)
@@ -56,7 +58,7 @@ def test_package_runs_nothing_it_reads(path):
             assert not found, f"line {node.lineno} imports {found}"
         if isinstance(node, ast.Call):
             name = node.func.id if isinstance(node.func, ast.Name) else ""
-            assert name not in FORBIDDEN_CALLS, f"line {node.lineno} calls {name}"
+            assert name not in FORBIDDEN_CALLS - MADE_HERE.get(named(path), set()), f"line {node.lineno} calls {name}"
             for keyword in node.keywords:
                 on = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
                 assert not (keyword.arg in ("allow_pickle", "shell") and on), f"line {node.lineno}: {keyword.arg}=True"
@@ -86,7 +88,7 @@ def test_length(path):
 
 
 # Spelled apart so that this file does not find itself.
-UNFINISHED = re.compile("|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]))
+UNFINISHED = re.compile("|".join(["TO" + "DO", "FIX" + "ME", r"\bXX" + r"X\b"]))
 MACHINE = re.compile(
     "|".join([r"/(?:home|root|work|tmp)/" + r"\w", r"/usr/local/" + r"bin/", r"\.pyenv/" + r"versions/\d"])
 )
@@ -105,8 +107,8 @@ def test_nothing_unfinished_and_no_machine():
     assert not found, "\n".join(found)
 
 
-# Macros that live on: the two that formulas are written with, and what crosses the C ABI.
-LASTING = {"FORMULA", "BRAZEN_ABI", "BRAZEN_TARGET"}
+# Macros that live on: what formulas are written with, what crosses the C ABI, what a test lowers from the command line.
+LASTING = {"FORMULA", "BRAZEN_ABI", "BRAZEN_TARGET", "BRAZEN_MAX_UNITS"}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,9 @@ def test_macros_end_where_they_are_used_up(path):
     ended = set(re.findall(r"^\s*#\s*undef\s+(\w+)", text, re.MULTILINE))
     assert defined - ended <= LASTING, f"not #undef'ed: {defined - ended - LASTING}"
 
+
+# Written by the build.
+GENERATED = {"archs.h"}
 
 # Which folders of csrc a folder may include, beside itself.
 ARROWS = {
@@ -134,6 +139,8 @@ def test_includes_point_one_way(path):
     folder = path.relative_to(ROOT / "csrc").parts[0]
     text = path.read_text()
     for include in re.findall(r'^\s*#\s*include\s+"([^"]+)"', text, re.MULTILINE):
+        if include in GENERATED:
+            continue
         target = (path.parent / include).resolve()
         assert target.is_file(), f"{include} is not a file of the tree"
         inside = target.relative_to(ROOT / "csrc").parts[0]

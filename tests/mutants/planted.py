@@ -25,7 +25,7 @@ PLANTED = {
         ("{\"alpha\", 0.01}", "{\"alpha\", 0.1}"),
     ],
     "csrc/formulas/gates.h": [
-        ("FORMULA static T forward(T value, T gate) { return value * Activation<T>{}.forward(gate); }", "FORMULA static T forward(T value, T gate) { return gate * Activation<T>{}.forward(value); }"),
+        ("FORMULA T forward(T value, T gate) const { return value * activation.forward(gate); }", "FORMULA T forward(T value, T gate) const { return gate * activation.forward(value); }"),
         ("FORMULA static T grad_x(T dy, T x, T alpha) { return dy * step(x, T(0), alpha, T(1)); }", "FORMULA static T grad_x(T dy, T x, T alpha) { return dy * step(x, T(0), T(1), alpha); }"),
         ("FORMULA static T forward(T dy, T x) { return dy * (x > 0 ? T(0) : x); }", "FORMULA static T forward(T dy, T x) { return dy * (x > 0 ? x : T(0)); }"),
         ("return challenger > best ||", "return challenger >= best ||"),
@@ -51,7 +51,7 @@ PLANTED = {
     ],
     "csrc/cpu/kernels.cpp": [
         ("EACH_ELEMENT dx[i] = dy[i] * op.derivative(x[i]);", "EACH_ELEMENT dx[i] = op.derivative(dy[i] * x[i]);"),
-        ("grad_value[i] = Op::grad_value(d, g);\n    grad_gate[i] = Op::grad_gate(d, v, g);", "grad_gate[i] = Op::grad_value(d, g);\n    grad_value[i] = Op::grad_gate(d, v, g);"),
+        ("grad_value[i] = op.grad_value(d, g);\n    grad_gate[i] = op.grad_gate(d, v, g);", "grad_gate[i] = op.grad_value(d, g);\n    grad_value[i] = op.grad_gate(d, v, g);"),
         ("for (int piece = 1; piece < pieces; ++piece) {\n    const T* x = input<T>(in, piece);", "for (int piece = 1; piece < 2; ++piece) {\n    const T* x = input<T>(in, piece);"),
         ("dx[i] = winner[i] == T(piece) ? grad[i] : T(0);", "dx[i] = winner[i] == T(piece) ? grad[i] : dx[i];"),
         ("for (int lane = 0; row < n; ++row, ++lane) lanes[lane] += rows[row];", "for (; row < n; ++row) lanes[0] += rows[row];"),
@@ -87,9 +87,12 @@ PLANTED = {
     ],
     "csrc/bindings/arrays.cpp": [
         ("if (!view.writable) throw", "if (false) throw"),
-        ("if (same || !share_memory(out, input)) return;", "return;"),
         ("if (proxy->byteorder == '>')", "if (false)"),
         ("if (stride < span && view.size() > 0)", "if (false)"),
+    ],
+    "csrc/bindings/array_checks.cpp": [
+        ("if (same || !share_memory(out, input)) return;", "return;"),
+        ("if (a.high <= b.low || b.high <= a.low || !share_memory(out, input)) return;", "return;"),
     ],
     "csrc/bindings/gates.cpp": [
         ("if (x.shape[at] % pieces)", "if (false)"),
