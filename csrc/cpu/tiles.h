@@ -61,6 +61,10 @@ void gather(const char* base, Cursor cursor, Unit* tile, int64_t n) {
     const char* from = base + offset;
     if (stride == sizeof(Unit)) {
       memcpy(tile, from, length * sizeof(Unit));
+    } else if (stride == 2 * sizeof(Unit) && reinterpret_cast<uintptr_t>(from) % sizeof(Unit) == 0) {
+      // Every second element, as the pieces of a pair lie: vectorised, the general case is not.
+      const Unit* pairs = reinterpret_cast<const Unit*>(from);
+      for (int64_t i = 0; i < length; ++i) tile[i] = pairs[2 * i];
     } else if (stride == 0) {
       Unit value;
       memcpy(&value, from, sizeof(Unit));
@@ -85,28 +89,40 @@ void scatter(char* base, Cursor cursor, const Unit* tile, int64_t n) {
   });
 }
 
-// `first_axis`: axes before it are fixed and already in `base`. Returns a pointer to `n` values of the compute type:
-// the array itself where it can be used in place, else `tile`.
-inline const void* load_tile(const KernelTable& table, const Layout& layout, const Operand& operand, const char* base,
-                             int first_axis, bool contiguous, int64_t index, int64_t n, void* tile, void* narrow_tile) {
-  const int64_t size = itemsize(operand.dtype);
-  if (!is_16_bit(operand.dtype)) {
-    // A misaligned array is copied too: the kernels' types promise their natural alignment.
-    if (contiguous && reinterpret_cast<uintptr_t>(base) % size == 0) return base + index * size;
-    const Cursor cursor(layout, operand, first_axis, index);
-    if (size == 4)
-      gather(base, cursor, static_cast<uint32_t*>(tile), n);
-    else
-      gather(base, cursor, static_cast<uint64_t*>(tile), n);
-    return tile;
-  }
-  const uint16_t* from = reinterpret_cast<const uint16_t*>(base) + index;
-  if (!contiguous || reinterpret_cast<uintptr_t>(base) % size != 0) {
-    gather(base, Cursor(layout, operand, first_axis, index), static_cast<uint16_t*>(narrow_tile), n);
-    from = static_cast<const uint16_t*>(narrow_tile);
-  }
-  table.widen[static_cast<int>(operand.dtype)](from, static_cast<float*>(tile), n);
+inline bool naturally_aligned(const char* base, const Operand& operand) {
+  return reinterpret_cast<uintptr_t>(base) % itemsize(operand.dtype) == 0;
+}
+
+// `n` values of the compute type from one aligned run: the run itself, or `tile` where it has to be widened.
+inline const void* use_run(const KernelTable& table, DType dtype, const char* from, int64_t n, void* tile) {
+  if (!is_16_bit(dtype)) return from;
+  table.widen[static_cast<int>(dtype)](reinterpret_cast<const uint16_t*>(from), static_cast<float*>(tile), n);
   return tile;
+}
+
+// The same from anywhere. `first_axis`: axes before it are fixed and already in `base`.
+inline const void* gather_run(const KernelTable& table, const Layout& layout, const Operand& operand, const char* base,
+                              int first_axis, int64_t index, int64_t n, void* tile, void* narrow_tile) {
+  const Cursor cursor(layout, operand, first_axis, index);
+  switch (itemsize(operand.dtype)) {
+    case 4: gather(base, cursor, static_cast<uint32_t*>(tile), n); break;
+    case 8: gather(base, cursor, static_cast<uint64_t*>(tile), n); break;
+    default:
+      gather(base, cursor, static_cast<uint16_t*>(narrow_tile), n);
+      table.widen[static_cast<int>(operand.dtype)](static_cast<const uint16_t*>(narrow_tile), static_cast<float*>(tile),
+                                                   n);
+  }
+  return tile;
+}
+
+inline void scatter_run(const Layout& layout, const Operand& operand, char* base, int64_t index, int64_t n,
+                        const void* tile) {
+  const Cursor cursor(layout, operand, 0, index);
+  switch (itemsize(operand.dtype)) {
+    case 4: scatter(base, cursor, static_cast<const uint32_t*>(tile), n); break;
+    case 8: scatter(base, cursor, static_cast<const uint64_t*>(tile), n); break;
+    default: scatter(base, cursor, static_cast<const uint16_t*>(tile), n);
+  }
 }
 
 }  // namespace brazen::cpu
