@@ -214,3 +214,29 @@ def test_the_sanitizer_reports_or_says_why_not(tmp_path, monkeypatch, text):
     else:
         with pytest.raises(stages.Skip, match="not on PATH|cannot run here: Device not supported"):
             sanitize.memcheck(work)
+
+
+def test_torch_peers_are_the_same_functions(torch):
+    """The benchmark's peers, on the CPU: a wrong signature would lose a column, a wrong function a comparison."""
+    import samples
+
+    peers = importlib.import_module("bench").torch_peers(torch)
+    checked = 0
+    for case in op_table.CASES:
+        forward, backward = peers.get(case.name, (None, None))
+        if case.direction == "backward" and not backward or forward is None:
+            continue
+        arrays = [samples.ordinary(s, "float32", seed) for seed, s in enumerate(case.shapes((5, 8)))]
+        tensors = [torch.from_numpy(a) for a in arrays]
+        result = forward(*tensors) if case.direction == "forward" else backward(*tensors, forward(tensors[1]))
+        expected = case.results(*arrays, parameters=case.parameter_sets[0])[0]
+        np.testing.assert_allclose(result.numpy(), expected, rtol=1e-4, atol=1e-5, err_msg=case.id)
+        checked += 1
+    assert checked >= 38
+
+
+def test_the_largest_steps_fit_their_stage():
+    """What the stage must leave for the steps behind it: half a minute each, in under nine minutes."""
+    stages = importlib.import_module("stages")
+    for stage in STAGES:
+        assert 30 * len(stages.steps(stage)) < 500

@@ -80,17 +80,19 @@ struct Backward {
 template <class Op, class T>
 struct GateForward {
   static constexpr int inputs = 2, outputs = 1, spread = -1;
-  FORMULA explicit GateForward(const double*) {}
-  FORMULA void operator()(const T* in, T* out) const { out[0] = Op::forward(in[0], in[1]); }
+  Op op;
+  FORMULA explicit GateForward(const double* parameters) : op(make<Op, T>(parameters)) {}
+  FORMULA void operator()(const T* in, T* out) const { out[0] = op.forward(in[0], in[1]); }
 };
 
 template <class Op, class T>
 struct GateBackward {
   static constexpr int inputs = 3, outputs = 2, spread = -1;
-  FORMULA explicit GateBackward(const double*) {}
+  Op op;
+  FORMULA explicit GateBackward(const double* parameters) : op(make<Op, T>(parameters)) {}
   FORMULA void operator()(const T* in, T* out) const {
-    out[0] = Op::grad_value(in[0], in[2]);
-    out[1] = Op::grad_gate(in[0], in[1], in[2]);
+    out[0] = op.grad_value(in[0], in[2]);
+    out[1] = op.grad_gate(in[0], in[1], in[2]);
   }
 };
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,21 +51,24 @@ def library():
     made = CACHE / state / "libbrazen_host.so"
     if made.exists():
         return made
-    folder = CACHE / f"{state}.{os.getpid()}"
-    folder.mkdir(parents=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=CACHE))
 
     def compile_one(source):
         output = folder / f"{source.name}.o"
         run([compiler(), *FLAGS, f"-I{ROOT}/tests/emulation", "-c", str(source), "-o", str(output)])
         return str(output)
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        objects = list(pool.map(compile_one, sources()))
-    run([compiler(), "-shared", "-o", str(folder / "libbrazen_host.so"), *objects, "-Wl,-z,defs"])
     try:
-        folder.rename(CACHE / state)
-    except OSError:  # another process was first
-        shutil.rmtree(folder)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            objects = list(pool.map(compile_one, sources()))
+        run([compiler(), "-shared", "-o", str(folder / made.name), *objects, "-Wl,-z,defs"])
+        folder.rename(made.parent)
+    except OSError:
+        if not made.exists():  # another process was not first
+            raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return made
 
 
