@@ -13,6 +13,8 @@ from brazen import _core
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes seconds, still part of the suite")
+    # The samples hold signalling NaNs, at which NumPy warns whatever is done with them.
+    config.addinivalue_line("filterwarnings", "ignore:invalid value encountered:RuntimeWarning")
 
 
 @pytest.fixture(autouse=True)
