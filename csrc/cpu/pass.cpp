@@ -117,25 +117,18 @@ void Pass::run_tiles(int64_t begin, int64_t end) const {
 }
 
 Pass::Place Pass::place(int64_t index) const {
-  Place at;
-  at.index = index;
-  at.column = 0;
-  if (!row_) return at;
-  at.column = index % row_;
-  int64_t rest = index / row_;
-  for (int d = layout_.ndim - 2; d > 0; --d) {
-    at.position[d] = rest % layout_.shape[d];
-    rest /= layout_.shape[d];
-  }
-  at.position[0] = rest;
-  return at;
+  return row_ ? Place{index, index / row_, index % row_} : Place{index, 0, 0};
 }
 
 char* Pass::address(const Array& array, const Place& at) const {
   if (array.access == Access::packed) return array.base + at.index * array.size;
-  char* row = array.base;
-  for (int d = 0; d < layout_.ndim - 1; ++d) row += at.position[d] * array.operand->strides[d];
-  return row + at.column * array.size;
+  const int64_t* strides = array.operand->strides;
+  int64_t offset = at.column * array.size, row = at.row;
+  for (int d = layout_.ndim - 2; d > 0; --d) {
+    offset += row % layout_.shape[d] * strides[d];
+    row /= layout_.shape[d];
+  }
+  return array.base + offset + row * strides[0];
 }
 
 // Where the inputs of the next tile lie, for those that lie in one run.

@@ -53,10 +53,10 @@ class Pass {
     bool is_run() const { return access <= Access::rows; }
   };
 
-  // Where a tile begins: the position on every axis but the last, and the element within the row.
+  // Where a tile begins; row and column only where tiles keep to rows. Small, for it is copied with every tile: a block
+  // copy waits for the streamed stores before it (relu 0.25 ns an element instead of 0.17).
   struct Place {
-    int64_t index, column;
-    int64_t position[kMaxDims];
+    int64_t index, row, column;
   };
 
   Access access_of(const Operand& operand, const char* base) const;
