@@ -59,17 +59,27 @@ PLANTED = {
     ],
     "csrc/cpu/tiles.h": [
         ("offset_ += position_[d] * operand.strides[d];", "offset_ += position_[d] * (operand.strides[d] & 0x7fffffff);"),
-        ("if (contiguous && reinterpret_cast<uintptr_t>(base) % size == 0) return base + index * size;", "if (contiguous) return base;"),
         ("const int64_t left = layout_.shape[last] - position_[last];", "const int64_t left = layout_.shape[last];"),
         ("} else if (stride == 0) {\n      Unit value;\n      memcpy(&value, from, sizeof(Unit));\n      for (int64_t i = 0; i < length; ++i) tile[i] = value;", "} else if (stride == 0) {\n      memcpy(tile, from, length * sizeof(Unit));"),
         ("offset_ -= position_[axis] * operand_.strides[axis];", "offset_ -= (position_[axis] - 1) * operand_.strides[axis];"),
     ],
-    "csrc/cpu/elementwise.cpp": [
-        ("const int64_t n = std::min(kTileElements, end - index);", "const int64_t n = std::min(kTileElements, end - begin);"),
-        ("pass(i * chunk, std::min(size, (i + 1) * chunk))", "pass(i * chunk, std::min(size, (i + 1) * chunk) - (i == 2))"),
-        ("parallel_for((size + chunk - 1) / chunk,", "parallel_for(size / chunk,"),
+    "csrc/cpu/pass.cpp": [
+        ("int64_t n = std::min(kTileElements, end - at.index);", "int64_t n = std::min(kTileElements, end - begin);"),
+        ("if (row_) n = std::min(n, row_ - at.column);", ""),
         ("!aliases_input(base);", "true;"),
         ("char* base = static_cast<char*>(operand.data) + piece * operand.step;", "char* base = static_cast<char*>(operand.data) + (piece ? 1 : 0) * operand.step;"),
+        ("const bool aligned = naturally_aligned(base, operand);", "const bool aligned = true;"),
+        ("rows = rows && operand.strides[d] % size == 0;", "rows = rows && operand.strides[d] >= size;"),
+        ("uniform = uniform && operand.strides[d] == 0;", "uniform = operand.strides[d] == 0;"),
+        ("at.column = index % row_;", "at.column = 0;"),
+        ("char* at = arrays_[k].base + begin * compute_size_;", "char* at = arrays_[k].base + begin * 4;"),
+    ],
+    "csrc/cpu/elementwise.cpp": [
+        ("int64_t begin(int64_t i) const { return i == 0 ? 0 : first + (i - 1) * length; }", "int64_t begin(int64_t i) const { return i * length; }"),
+        ("int64_t end(int64_t i) const { return std::min(size, first + i * length); }", "int64_t end(int64_t i) const { return std::min(size, first + i * length) - (i == 2); }"),
+        ("return 1 + (size - first + length - 1) / length;", "return 1 + (size - first) / length;"),
+    ],
+    "csrc/cpu/reduction.cpp": [
         ("base += rest % layout.shape[d] * operand.strides[d];", "base += rest * operand.strides[d];"),
         ("std::min<int64_t>(kChunkRows, rows - start)", "std::min<int64_t>(kChunkRows, rows)"),
         ("const float rounded = static_cast<float>(sum);", "const float rounded = static_cast<float>(sum + 0x1p-24 * sum);"),

@@ -44,14 +44,18 @@ UNITS = {
         path.stem: (path.relative_to(ROOT).as_posix(), [])
         for path in sorted((ROOT / "csrc" / "bindings").glob("*.cpp"))
     },
-    **{name: (f"csrc/cpu/{name}.cpp", []) for name in ("elementwise", "isa", "threads")},
+    **{
+        path.stem: (path.relative_to(ROOT).as_posix(), [])
+        for path in sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))
+        if path.stem != "kernels"
+    },
 }
 
 # What has to be compiled again for a bug in a file; by default the file's own unit.
 TOUCHED = {
-    "csrc/formulas/reduction.h": ["kernels_v3", "elementwise"],
-    "csrc/cpu/tiles.h": ["elementwise"],
-    "csrc/core/layout.h": ["elementwise", "kernel", "gates"],
+    "csrc/formulas/reduction.h": ["kernels_v3", "reduction"],
+    "csrc/cpu/tiles.h": ["pass", "reduction"],
+    "csrc/core/layout.h": ["elementwise", "pass", "reduction", "kernel", "gates"],
     "csrc/cpu/kernels.cpp": ["kernels_v3"],
     "csrc/cpu/convert.h": ["kernels_v3"],
 }
