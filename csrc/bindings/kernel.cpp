@@ -5,6 +5,8 @@
 
 #include <structmember.h>
 
+#include <string_view>
+
 #include "arrays.h"
 #include "execute.h"
 
@@ -279,11 +281,15 @@ std::string operation_name(int operation) {
 }
 
 int find_operation(const std::string& name) {
+  const bool function = name.starts_with("math.");
+  const std::string_view bare = std::string_view(name).substr(function ? 5 : 0);
+  for (int i = 0; i < kOperations; ++i)
+    if (bare == kRegistry.operations[i].info.name && i != kPreluAlpha &&
+        function == (kRegistry.operations[i].family == Family::function))
+      return i;
   std::string known;
-  for (int i = 0; i < kOperations; ++i) {
-    if (operation_name(i) == name) return i;
-    known += (i ? ", " : "") + operation_name(i);
-  }
+  for (int i = 0; i < kOperations; ++i)
+    if (i != kPreluAlpha) known += (i ? ", " : "") + operation_name(i);
   throw ValueMismatch("unknown operation '" + name + "'; registered are " + known);
 }
 

@@ -109,7 +109,8 @@ void Pass::run_tiles(int64_t begin, int64_t end) const {
 
     const Place next = place(at.index + n);
     const char* ahead[kMaxArrays];
-    const int ahead_count = streams_ && cheap_ && next.index + n <= end ? next_inputs(next, ahead) : 0;
+    // Rows are too short for the processor to foresee the next one by itself.
+    const int ahead_count = streams_ && (cheap_ || row_) && next.index + n <= end ? next_inputs(next, ahead) : 0;
     for (int k = inputs_; k < count_; ++k)
       store(arrays_[k], at, n, out[k - inputs_], narrow_tile, ahead, k == count_ - 1 ? ahead_count : 0);
     at = next;
