@@ -42,7 +42,16 @@ def cupy():
 
 def rows(array):
     """Rows a whole number of vectors apart, of which they fill only a part."""
-    store = np.zeros((*array.shape[:-1], array.shape[-1] + 64 - array.shape[-1] % 32), array.dtype)
+    return _apart(array, 64 - array.shape[-1] % 32)
+
+
+def odd_rows(array):
+    """Rows that begin off a vector's alignment, all but the first."""
+    return _apart(array, 1)
+
+
+def _apart(array, more):
+    store = np.zeros((*array.shape[:-1], array.shape[-1] + more), array.dtype)
     view = store[..., : array.shape[-1]]
     view[...] = array
     return view
@@ -76,9 +85,9 @@ def test_layouts(cupy, case, dtype):
         if arrays is None:
             continue
         _compare(cupy, case, arrays, f"{shape}")
-        for change in [*LAYOUTS, layouts.broadcast, *([rows] if shape else [])]:
+        for change in [*LAYOUTS, layouts.broadcast, *([rows, odd_rows] if shape else [])]:
             _compare(cupy, case, [change(a) for a in arrays], f"{shape} {change.__name__}")
-        for change in [*LAYOUTS, *([rows] if shape else [])]:
+        for change in [*LAYOUTS, *([rows, odd_rows] if shape else [])]:
             outs = [change(np.full(s, 77, arrays[0].dtype)) for s in case.result_shapes([a.shape for a in arrays])]
             if case.family == "prelu":
                 outs = outs[:1]

@@ -24,6 +24,8 @@ FLAGS = [
     "-fno-trapping-math",
 ]
 FLAGS += ["-march=native", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror"]
+# A GPU faults on what x86 forgives: a vector off its alignment ends the process here too.
+FLAGS += ["-fsanitize=alignment,bounds,shift,signed-integer-overflow", "-fsanitize-undefined-trap-on-error"]
 FLAGS += [
     "-DBRAZEN_TARGET=emulated",
     "-DBRAZEN_CUDA_LIBRARY",
