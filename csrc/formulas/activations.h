@@ -52,6 +52,8 @@ struct Logistic {
       : tail(math::lifted_decay(math::at_most(limit, math::abs(x)))), inverse(T(1) / math::fma(tail, unlift, T(1))) {}
   // factor * sigmoid(x), for the x given above.
   FORMULA T times(T factor, T x) const { return factor * (x < 0 ? tail * inverse : inverse) * (x < 0 ? unlift : T(1)); }
+  // sigmoid(x) for slopes: closer around 0, without the relative accuracy of the negative tail.
+  FORMULA T blunt(T x) const { return x < 0 ? T(1) - inverse : inverse; }
   // p (1 - p) with the smaller p: around 0, where its own slope vanishes, the errors of p cancel.
   FORMULA T derivative() const {
     const T lifted = tail * inverse;
@@ -150,7 +152,7 @@ struct GeluTanh {
     const T u2 = twice_u(near);
     const Logistic<T> logistic(u2);
     const T slope = near * twice_sqrt_2_over_pi * math::fma(3 * cubic, near * near, T(1));
-    return math::fma(slope, logistic.derivative(), logistic.times(T(1), u2));
+    return math::fma(slope, logistic.derivative(), logistic.blunt(u2));
   }
 };
 
@@ -162,7 +164,7 @@ struct Silu {
   FORMULA T derivative(T x) const {
     const T near = clamp(x, -Logistic<T>::limit, Logistic<T>::limit);
     const Logistic<T> logistic(near);
-    return math::fma(near, logistic.derivative(), logistic.times(T(1), near));
+    return math::fma(near, logistic.derivative(), logistic.blunt(near));
   }
 };
 
