@@ -91,6 +91,30 @@ def test_names_do_not_depend_on_the_folder(kernels):
     assert not [k["name"] for k in kernels if "_GLOBAL__N_" in k["name"]]
 
 
+# Any floating-point instruction but these could round differently from the CPU: approximations, flushed subnormals,
+# max and min that lose a NaN. A product and a sum that say .rn are never fused later.
+EXACT = {"add.rn", "sub.rn", "mul.rn", "div.rn", "rcp.rn", "sqrt.rn", "fma.rn", "neg", "abs", "mov", "selp"}
+
+
+def test_only_correctly_rounded_instructions(tmp_path):
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("nvcc is not here, so there is no PTX to read")
+    flags = [flag for flag in FLAGS if flag not in ("-Xptxas=-v", "-arch=sm_90", "-cubin")]
+
+    def compile_one(source):
+        output = tmp_path / f"{source.name}.ptx"
+        build.run([nvcc, *flags, "-ptx", "-arch=compute_90", str(source), "-o", str(output)])
+        return output.read_text()
+
+    with ThreadPoolExecutor(2) as pool:
+        text = "\n".join(pool.map(compile_one, sorted((build.ROOT / "csrc/cuda").glob("*_kernels.cu"))))
+    used = set(re.findall(r"^\s+(?:@%p\d+ )?([a-z][\w.]*?)\.f(?:32|64)\s", text, re.M))
+    arithmetic = {name for name in used if not re.match(r"(setp|ld|st|cvt)\b", name)}
+    assert "fma.rn" in arithmetic and arithmetic <= EXACT, arithmetic - EXACT
+    assert not re.search(r"\.(ftz|approx|full|sat)\b", text)
+
+
 def test_the_report_is_understood():
     text = """ptxas info    : Compiling entry function '_Z1kv' for 'sm_90'
 ptxas info    : Function properties for _Z1kv
