@@ -86,7 +86,6 @@ fingerprints: $(STAMPS)/install ## record the bits of every operation, after a f
 	$(BIN)/python -m brazen selftest --record python/brazen/fingerprints.json
 
 bench: $(STAMPS)/install ## the benchmarks, and every bar of them
-	$(BIN)/python -m brazen bench
 	$(BIN)/python -m pytest bench --benchmark-enable
 
 bench-compare: $(STAMPS)/install ## fail where a ratio dropped by more than 10 %

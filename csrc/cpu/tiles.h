@@ -82,6 +82,9 @@ void scatter(char* base, Cursor cursor, const Unit* tile, int64_t n) {
     char* to = base + offset;
     if (stride == sizeof(Unit)) {
       memcpy(to, tile, length * sizeof(Unit));
+    } else if (stride == 2 * sizeof(Unit) && reinterpret_cast<uintptr_t>(to) % sizeof(Unit) == 0) {
+      Unit* pairs = reinterpret_cast<Unit*>(to);
+      for (int64_t i = 0; i < length; ++i) pairs[2 * i] = tile[i];
     } else {
       for (int64_t i = 0; i < length; ++i) memcpy(to + i * stride, tile + i, sizeof(Unit));
     }
