@@ -84,6 +84,7 @@ stub: $(STAMPS)/install ## write python/brazen/_core.pyi anew
 
 fingerprints: $(STAMPS)/install ## record the bits of every operation, after a formula was changed on purpose
 	$(BIN)/python -m brazen selftest --record python/brazen/fingerprints.json
+	$(BIN)/python tests/golden.py
 
 bench: $(STAMPS)/install ## the benchmarks, and every bar of them
 	$(BIN)/python -m pytest bench --benchmark-enable
