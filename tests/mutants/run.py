@@ -63,13 +63,15 @@ TOUCHED = {
 # Cheapest first; the first that fails has caught the bug.
 CHECKS = {
     "selftest": ["-m", "brazen", "selftest"],
-    "layouts": ["-m", "pytest", "-q", "tests/test_layouts.py"],
-    "accuracy": ["-m", "pytest", "-q", "tests/test_accuracy.py", "tests/test_special_values.py"],
+    "registry": ["-m", "pytest", "-q", "tests/test_registry.py", "tests/test_reduction.py"],
     "conversion": ["-m", "pytest", "-q", "tests/test_conversion.py", "tests/test_golden.py"],
+    "errors": ["-m", "pytest", "-q", "tests/test_errors.py"],
+    "layouts": ["-m", "pytest", "-q", "tests/test_layouts.py"],
+    "values": ["-m", "pytest", "-q", "tests/test_special_values.py", "tests/test_gradients.py"],
     "sizes": ["-m", "pytest", "-q", "tests/test_sizes.py"],
     "threads": ["tests/mutants/check_threads.py"],
-    "rest": ["-m", "pytest", "-q", "tests", "-m", "not release", "--ignore", "tests/test_wheel.py", "--ignore",
-             "tests/test_lint.py", "--ignore", "tests/test_native_golden.py", "--ignore", "tests/test_docs.py"],
+    "accuracy": ["-m", "pytest", "-q", "tests/test_accuracy.py"],
+    "processes": ["-m", "pytest", "-q", "tests/test_processes.py"],
 }  # fmt: skip
 
 
