@@ -22,7 +22,6 @@ PLANTED = {
         ("return x >= 1 ? x : T(0.25) * lifted * lifted;", "return x >= 1 ? x : T(0.5) * lifted * lifted;"),
         ("FORMULA T derivative(T x) const { return T(0.5) * inside(x, T(-1), T(1)); }", "FORMULA T derivative(T x) const { return inside(x, T(-1), T(1)); }"),
         ("FORMULA T derivative(T x) const { return inside(x, T(-3), T(3)) * sixth; }", "FORMULA T derivative(T x) const { return inside(x, T(-3), T(3)) * T(0.166666); }"),
-        ("{\"alpha\", 0.01}", "{\"alpha\", 0.1}"),
     ],
     "csrc/formulas/gates.h": [
         ("FORMULA T forward(T value, T gate) const { return value * activation.forward(gate); }", "FORMULA T forward(T value, T gate) const { return gate * activation.forward(value); }"),
@@ -71,7 +70,7 @@ PLANTED = {
         ("const bool aligned = naturally_aligned(base, operand);", "const bool aligned = true;"),
         ("rows = rows && operand.strides[d] % size == 0;", "rows = rows && operand.strides[d] >= size;"),
         ("uniform = uniform && operand.strides[d] == 0;", "uniform = operand.strides[d] == 0;"),
-        ("at.column = index % row_;", "at.column = 0;"),
+        ("Place{index, index / row_, index % row_}", "Place{index, index / row_, 0}"),
         ("char* at = arrays_[k].base + begin * compute_size_;", "char* at = arrays_[k].base + begin * 4;"),
     ],
     "csrc/cpu/elementwise.cpp": [
