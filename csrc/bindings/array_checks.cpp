@@ -10,7 +10,8 @@ namespace brazen::bindings {
 
 void require_compute_dtype(const ArrayView& array, Argument argument) {
   if (!is_compute(array.dtype))
-    throw TypeMismatch(argument + "has dtype " + name(array.dtype) + "; expected one of " + kComputeNames);
+    throw TypeMismatch(argument + "has dtype " + name(array.dtype) + "; expected one of " + kComputeNames + ": " +
+                       argument.name + ".astype('float32') converts");
 }
 
 void require_dtype(const ArrayView& array, DType dtype, Argument argument, const char* because) {
@@ -93,11 +94,11 @@ void require_no_partial_overlap(const ArrayView& out, Argument argument, const A
                       input_name + " itself");
 }
 
-int normalize_axis(int axis, int ndim, const char* operation) {
+int normalize_axis(int64_t axis, int ndim, const char* operation) {
   if (axis < -ndim || axis >= ndim)
     throw ValueMismatch(std::string(operation) + ": axis is " + std::to_string(axis) + "; x has " +
                         std::to_string(ndim) + " dimensions");
-  return axis < 0 ? axis + ndim : axis;
+  return static_cast<int>(axis < 0 ? axis + ndim : axis);
 }
 
 std::string shape_text(int ndim, const int64_t* shape) {

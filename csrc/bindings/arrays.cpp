@@ -13,12 +13,14 @@ using py::detail::npy_api;
 
 namespace {
 
-// ml_dtypes assigns bfloat16's number at run time, so it is known by its dtype object, learned from its name once.
+// ml_dtypes assigns bfloat16's number at run time: its dtype object is learned from its name once.
 PyObject* learned_bfloat16 = nullptr;
 
 bool is_bfloat16(PyObject* descr) {
   if (descr == learned_bfloat16) return true;
-  if (learned_bfloat16 || py::detail::array_descriptor_proxy(descr)->kind == 'f') return false;
+  const int number = py::detail::array_descriptor_proxy(descr)->type_num;
+  // A copy of the dtype, with metadata say, has the number but not the identity.
+  if (learned_bfloat16) return number == py::detail::array_descriptor_proxy(learned_bfloat16)->type_num;
   if (std::string(py::str(py::handle(descr))) != "bfloat16") return false;
   learned_bfloat16 = py::handle(descr).inc_ref().ptr();
   return true;
@@ -42,7 +44,7 @@ DType read_descr(PyObject* descr, Argument argument) {
   }
   if (is_bfloat16(descr)) return DType::bfloat16;
   throw TypeMismatch(argument + "has dtype " + std::string(py::str(py::handle(descr))) + "; expected one of " +
-                     kComputeNames);
+                     kComputeNames + ": " + argument.name + ".astype('float32') converts");
 }
 
 py::object loaded_attribute(const char* module, const char* attribute) {
@@ -191,8 +193,8 @@ ArrayView read_cupy(PyObject* object, Argument argument) {
   view.device = static_cast<int>(PyLong_AsLong(attribute(attribute(object, name.device), name.id).ptr()));
   view.writable = true;
   set_extents(view, integers(attribute(object, name.shape)), integers(attribute(object, name.strides)));
-  const py::object stream = attribute(attribute(loaded_module("cupy"), name.cuda), name.get_current_stream)();
-  view.stream = pointer(attribute(stream, name.ptr));
+  const py::object current = attribute(attribute(loaded_module("cupy"), name.cuda), name.get_current_stream);
+  view.stream = pointer(attribute(current(view.device), name.ptr));
   return view;
 }
 
@@ -200,6 +202,10 @@ ArrayView read_dlpack(PyObject* object, Argument argument) {
   ArrayView view;
   view.object = object;
   view.library = root_module(object) == "torch" ? Library::torch : Library::other;
+  // DLPack does not carry PyTorch's lazy negation: the memory holds the opposite of what the tensor says.
+  if (view.library == Library::torch && py::handle(object).attr("is_neg")().cast<bool>())
+    throw TypeMismatch(argument + "is a negated view, which DLPack cannot describe; pass " + argument.name +
+                       ".resolve_neg()");
   view.keep = export_capsule(object, argument);
 
   const dlpack::Tensor* tensor;

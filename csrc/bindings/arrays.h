@@ -78,7 +78,7 @@ void require_no_partial_overlap(const ArrayView& out, Argument argument, const A
 // `out` must not share memory with `input`, nor be it.
 void require_apart(const ArrayView& out, Argument argument, const ArrayView& input, const char* input_name);
 
-int normalize_axis(int axis, int ndim, const char* operation);
+int normalize_axis(int64_t axis, int ndim, const char* operation);
 
 std::string shape_text(int ndim, const int64_t* shape);
 

@@ -2,10 +2,6 @@
 // prelu, the glu kinds and maxout: views of their arrays and checks of their shapes.
 #include "gates.h"
 
-#include <pybind11/stl.h>
-
-#include <optional>
-
 #include "arrays.h"
 #include "execute.h"
 #include "kernel.h"
@@ -21,6 +17,19 @@ using Axes = std::vector<int64_t>;
 Axes shape_of(const ArrayView& x) { return Axes(x.shape, x.shape + x.ndim); }
 
 bool given(const py::object& object) { return !object.is_none(); }
+
+int64_t read_integer(const py::object& object, Argument argument) {
+  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
+  if (!index) {
+    PyErr_Clear();
+    throw TypeMismatch(argument + "is " + Py_TYPE(object.ptr())->tp_name +
+                       "; expected an integer (out is passed by name, or after it)");
+  }
+  int overflow = 0;
+  const long value = PyLong_AsLongAndOverflow(index.ptr(), &overflow);
+  if (overflow) throw ValueMismatch(argument + "is out of range");
+  return value;
+}
 
 // An output the caller gave, checked against everything it must agree with, or a new one.
 ArrayView output(const py::object& object, Argument argument, const ArrayView& x, const Axes& shape) {
@@ -49,17 +58,15 @@ struct Grouping {
   int axis;
   int64_t groups;  // the axis' extent in y
   int32_t pieces;
-  int64_t step;  // bytes from one piece to the next
-  int64_t walk;  // bytes from one group to the next
+  bool halves;
 };
 
 void add_grouped(Layout& layout, const ArrayView& x, const Grouping& grouping) {
   int64_t strides[kMaxDims];
   std::copy(x.strides, x.strides + x.ndim, strides);
-  const bool halves = grouping.walk == 0;
   const int64_t stride = x.strides[grouping.axis];
-  strides[grouping.axis] = halves ? stride : stride * grouping.pieces;
-  layout.add(x.data, x.dtype, strides, grouping.pieces, halves ? stride * grouping.groups : stride);
+  strides[grouping.axis] = grouping.halves ? stride : stride * grouping.pieces;
+  layout.add(x.data, x.dtype, strides, grouping.pieces, grouping.halves ? stride * grouping.groups : stride);
 }
 
 ArrayView read_x(const py::object& object, Argument argument) {
@@ -68,8 +75,7 @@ ArrayView read_x(const py::object& object, Argument argument) {
   return x;
 }
 
-py::object grouped_forward(int operation, const py::object& x_object, const Grouping& wanted, const ArrayView& x,
-                           const py::object& out_object) {
+py::object grouped_forward(int operation, const Grouping& wanted, const ArrayView& x, const py::object& out_object) {
   const char* name = kRegistry.operations[operation].info.name;
   Axes shape = shape_of(x);
   shape[wanted.axis] = wanted.groups;
@@ -83,7 +89,6 @@ py::object grouped_forward(int operation, const py::object& x_object, const Grou
   call.layout.add(out.data, out.dtype, out.strides);
   call.layout.simplify(true, 1);
   execute(call, x);
-  (void)x_object;
   return result(out_object, out);
 }
 
@@ -113,16 +118,16 @@ py::object grouped_backward(int operation, const py::object& dy_object, const Gr
   return result(out_object, out);
 }
 
-Grouping halves(const ArrayView& x, int axis, const char* name) {
+Grouping halves(const ArrayView& x, int64_t axis, const char* name) {
   if (x.ndim == 0) throw ValueMismatch(std::string(name) + ": x has no axis to split; expected at least one dimension");
   const int at = normalize_axis(axis, x.ndim, name);
   if (x.shape[at] % 2)
     throw ValueMismatch(std::string(name) + ": x has " + std::to_string(x.shape[at]) + " entries along axis " +
                         std::to_string(axis) + "; expected an even number, value and gate");
-  return {at, x.shape[at] / 2, 2, 0, 0};
+  return {at, x.shape[at] / 2, 2, true};
 }
 
-Grouping neighbours(const ArrayView& x, int64_t pieces, int axis, const char* name) {
+Grouping neighbours(const ArrayView& x, int64_t pieces, int64_t axis, const char* name) {
   if (x.ndim == 0) throw ValueMismatch(std::string(name) + ": x has no axis to group; expected at least one dimension");
   const int at = normalize_axis(axis, x.ndim, name);
   if (pieces < 1 || pieces > kMaxPieces)
@@ -131,37 +136,45 @@ Grouping neighbours(const ArrayView& x, int64_t pieces, int axis, const char* na
   if (x.shape[at] % pieces)
     throw ValueMismatch(std::string(name) + ": x has " + std::to_string(x.shape[at]) + " entries along axis " +
                         std::to_string(axis) + "; expected a multiple of pieces = " + std::to_string(pieces));
-  return {at, x.shape[at] / pieces, static_cast<int32_t>(pieces), 0, 1};
+  return {at, x.shape[at] / pieces, static_cast<int32_t>(pieces), false};
 }
 
-py::object gate_forward(const std::string& operation, const py::object& x_object, int axis, const py::object& out) {
-  const int number = find_operation(operation);
-  if (kRegistry.operations[number].family != Family::gate)
-    throw ValueMismatch("gate_forward: " + operation + " is no gate");
+int find_gate(const std::string& name) {
+  const int number = find_operation(name);
+  if (kRegistry.operations[number].family != Family::gate) throw ValueMismatch(name + " is no gate");
+  return number;
+}
+
+py::object gate_forward(const std::string& operation, const py::object& x_object, const py::object& axis,
+                        const py::object& out) {
+  const int number = find_gate(operation);
   const char* name = kRegistry.operations[number].info.name;
   const ArrayView x = read_x(x_object, {name, "x"});
-  return grouped_forward(number, x_object, halves(x, axis, name), x, out);
+  return grouped_forward(number, halves(x, read_integer(axis, {name, "axis"}), name), x, out);
 }
 
-py::object gate_backward(const std::string& operation, const py::object& dy, const py::object& x_object, int axis,
-                         const py::object& out) {
-  const int number = find_operation(operation);
-  if (kRegistry.operations[number].family != Family::gate)
-    throw ValueMismatch("gate_backward: " + operation + " is no gate");
+py::object gate_backward(const std::string& operation, const py::object& dy, const py::object& x_object,
+                         const py::object& axis, const py::object& out) {
+  const int number = find_gate(operation);
   const char* name = kRegistry.operations[number].info.name;
   const ArrayView x = read_x(x_object, {name, "x"});
-  return grouped_backward(number, dy, halves(x, axis, name), x, out);
+  return grouped_backward(number, dy, halves(x, read_integer(axis, {name, "axis"}), name), x, out);
 }
 
-py::object maxout_forward(const py::object& x_object, int64_t pieces, int axis, const py::object& out) {
-  const ArrayView x = read_x(x_object, {"maxout", "x"});
-  return grouped_forward(kMaxout, x_object, neighbours(x, pieces, axis, "maxout"), x, out);
+Grouping maxout_grouping(const ArrayView& x, const py::object& pieces, const py::object& axis) {
+  return neighbours(x, read_integer(pieces, {"maxout", "pieces"}), read_integer(axis, {"maxout", "axis"}), "maxout");
 }
 
-py::object maxout_backward(const py::object& dy, const py::object& x_object, int64_t pieces, int axis,
-                           const py::object& out) {
+py::object maxout_forward(const py::object& x_object, const py::object& pieces, const py::object& axis,
+                          const py::object& out) {
   const ArrayView x = read_x(x_object, {"maxout", "x"});
-  return grouped_backward(kMaxout, dy, neighbours(x, pieces, axis, "maxout"), x, out);
+  return grouped_forward(kMaxout, maxout_grouping(x, pieces, axis), x, out);
+}
+
+py::object maxout_backward(const py::object& dy, const py::object& x_object, const py::object& pieces,
+                           const py::object& axis, const py::object& out) {
+  const ArrayView x = read_x(x_object, {"maxout", "x"});
+  return grouped_backward(kMaxout, dy, maxout_grouping(x, pieces, axis), x, out);
 }
 
 // alpha as it is seen from x: one value for all, or one for each index of `axis`.
@@ -171,7 +184,7 @@ struct Alpha {
   int64_t strides[kMaxDims];
 };
 
-Alpha read_alpha(const py::object& object, const ArrayView& x, int axis) {
+Alpha read_alpha(const py::object& object, const ArrayView& x, int64_t axis) {
   const Argument argument{"prelu", "alpha"};
   Alpha alpha{read_array(object.ptr(), argument), -1, {}};
   require_same_place(alpha.view, argument, x, "x");
@@ -191,9 +204,11 @@ Alpha read_alpha(const py::object& object, const ArrayView& x, int axis) {
 }
 
 // A vector has no second axis: its only one is the channel's, unless alpha is single.
-int prelu_axis(const ArrayView& x, std::optional<int> axis) { return axis ? *axis : (x.ndim > 1 ? 1 : 0); }
+int64_t prelu_axis(const ArrayView& x, const py::object& axis) {
+  return given(axis) ? read_integer(axis, {"prelu", "axis"}) : (x.ndim > 1 ? 1 : 0);
+}
 
-py::object prelu_forward(const py::object& x_object, const py::object& alpha_object, std::optional<int> axis,
+py::object prelu_forward(const py::object& x_object, const py::object& alpha_object, const py::object& axis,
                          const py::object& out_object) {
   const Argument out_argument{"prelu", "out"};
   const ArrayView x = read_x(x_object, {"prelu", "x"});
@@ -249,7 +264,7 @@ ReductionCall describe_alpha_sum(const ArrayView& dy, const ArrayView& x, const 
 }
 
 py::tuple prelu_backward(const py::object& dy_object, const py::object& x_object, const py::object& alpha_object,
-                         std::optional<int> axis, const py::object& out_object, const py::object& alpha_out_object) {
+                         const py::object& axis, const py::object& out_object, const py::object& alpha_out_object) {
   const Argument dy_argument{"prelu", "dy"}, out_argument{"prelu", "out"}, alpha_out_argument{"prelu", "dalpha"};
   const ArrayView x = read_x(x_object, {"prelu", "x"});
   const Alpha alpha = read_alpha(alpha_object, x, prelu_axis(x, axis));

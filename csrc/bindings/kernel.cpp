@@ -54,17 +54,17 @@ int find_slot(const Kernel& kernel, PyObject* keyword) {
 }
 
 std::string signature(const Kernel& kernel) {
-  std::string text = std::string(kernel.name) + "(";
+  std::string text = std::string(kernel.name) + (kernel.direction == Direction::backward ? ".backward(" : "(");
   for (int slot = 0; slot < kernel.slot_count(); ++slot) text += (slot ? ", " : "") + text_of(kernel.slot_names[slot]);
   return text + ")";
 }
 
-double read_parameter(const Kernel& kernel, int slot, PyObject* value) {
+double read_parameter(const char* operation, const std::string& name, PyObject* value) {
   const double number = PyFloat_AsDouble(value);
   if (number != -1.0 || !PyErr_Occurred()) return number;
   PyErr_Clear();
-  throw TypeMismatch(std::string(kernel.name) + ": " + text_of(kernel.slot_names[slot]) + " is " +
-                     Py_TYPE(value)->tp_name + "; expected a real number");
+  throw TypeMismatch(std::string(operation) + ": " + name + " is " + Py_TYPE(value)->tp_name +
+                     "; expected a real number that float64 can hold");
 }
 
 py::object run(const Kernel& kernel, PyObject* const* slots) {
@@ -76,7 +76,8 @@ py::object run(const Kernel& kernel, PyObject* const* slots) {
   call.pieces = 0;
   for (int p = 0; p < kernel.parameter_count; ++p) {
     const int slot = kernel.array_count + p;
-    call.parameters[p] = slots[slot] ? read_parameter(kernel, slot, slots[slot]) : kernel.parameters[p];
+    call.parameters[p] =
+        slots[slot] ? read_parameter(kernel.name, text_of(kernel.slot_names[slot]), slots[slot]) : kernel.parameters[p];
     if (!slots[slot] && call.parameters[p] != call.parameters[p])
       throw TypeMismatch(std::string(kernel.name) + ": " + text_of(kernel.slot_names[slot]) + " is missing; call " +
                          signature(kernel));
@@ -188,31 +189,36 @@ int initialize(PyObject* self, PyObject* arguments, PyObject* keywords) {
       throw ValueMismatch(std::string("Kernel: direction is '") + direction + "'; expected 'forward' or 'backward'");
     if (backward && operation.family == Family::function)
       throw ValueMismatch(std::string("Kernel: ") + name + " has no backward");
+    if (aliases && aliases != Py_None && !PyDict_Check(aliases)) throw TypeMismatch("Kernel: aliases must be a dict");
+    const int count = operation.info.parameter_count();
+    const Py_ssize_t given = parameters ? PyTuple_GET_SIZE(parameters) : 0;
+    if (given != 0 && given != count)
+      throw ValueMismatch("Kernel: " + std::to_string(given) + " parameters given; " + name + " has " +
+                          std::to_string(count));
+    double values[kMaxParameters];
+    for (int p = 0; p < count; ++p)
+      values[p] = given ? read_parameter(name, operation.info.parameters[p].name, PyTuple_GET_ITEM(parameters, p))
+                        : operation.info.parameters[p].standard;
+
     // Nothing is changed before the checks: __init__ may be called again on a kernel in use.
     kernel.operation = number;
     kernel.direction = backward ? Direction::backward : Direction::forward;
     kernel.name = operation.info.name;
     kernel.vectorcall = call_kernel;
-    kernel.array_count = kernel.direction == Direction::backward ? 2 : 1;
-    kernel.parameter_count = operation.info.parameter_count();
+    kernel.array_count = backward ? 2 : 1;
+    kernel.parameter_count = count;
     for (PyObject*& slot_name : kernel.slot_names) Py_CLEAR(slot_name);
     int slot = 0;
-    if (kernel.direction == Direction::backward) kernel.slot_names[slot++] = PyUnicode_InternFromString("dy");
+    if (backward) kernel.slot_names[slot++] = PyUnicode_InternFromString("dy");
     kernel.slot_names[slot++] = PyUnicode_InternFromString("x");
-    for (int p = 0; p < kernel.parameter_count; ++p) {
-      kernel.parameters[p] = operation.info.parameters[p].standard;
+    for (int p = 0; p < count; ++p) {
+      kernel.parameters[p] = values[p];
       kernel.slot_names[slot++] = PyUnicode_InternFromString(operation.info.parameters[p].name);
     }
     kernel.slot_names[slot] = PyUnicode_InternFromString("out");
-    const Py_ssize_t given = parameters ? PyTuple_GET_SIZE(parameters) : 0;
-    if (given != 0 && given != kernel.parameter_count)
-      throw ValueMismatch("Kernel: " + std::to_string(given) + " parameters given; call " + signature(kernel));
-    for (Py_ssize_t p = 0; p < given; ++p)
-      kernel.parameters[p] =
-          read_parameter(kernel, kernel.array_count + static_cast<int>(p), PyTuple_GET_ITEM(parameters, p));
-    Py_XINCREF(aliases == Py_None ? nullptr : aliases);
-    Py_XSETREF(kernel.aliases, aliases == Py_None ? nullptr : aliases);
-    if (kernel.aliases && !PyDict_Check(kernel.aliases)) throw TypeMismatch("Kernel: aliases must be a dict");
+    PyObject* kept = aliases == Py_None ? nullptr : aliases;
+    Py_XINCREF(kept);
+    Py_XSETREF(kernel.aliases, kept);
     return 0;
   } catch (const TypeMismatch& error) {
     raise(PyExc_TypeError, error);

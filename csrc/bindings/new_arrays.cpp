@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "array_sources.h"
 #include "dlpack.h"
@@ -75,10 +76,14 @@ void make_owned(ArrayView& view, const std::vector<int64_t>& shape, const std::v
 std::vector<int64_t> keep_order(const ArrayView& x, int64_t item) {
   std::vector<int> axes(x.ndim);
   std::iota(axes.begin(), axes.end(), 0);
-  std::stable_sort(axes.begin(), axes.end(), [&](int a, int b) {
-    if (x.strides[a] == 0 || x.strides[b] == 0) return false;
-    return std::abs(x.strides[a]) > std::abs(x.strides[b]);
-  });
+  // Broadcast axes stay where they are: comparing their stride of 0 would make them innermost.
+  std::vector<int> moving;
+  for (int d = 0; d < x.ndim; ++d)
+    if (x.strides[d] != 0) moving.push_back(d);
+  std::vector<int> sorted = moving;
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [&](int a, int b) { return std::abs(x.strides[a]) > std::abs(x.strides[b]); });
+  for (size_t i = 0; i < moving.size(); ++i) axes[moving[i]] = sorted[i];
   std::vector<int64_t> strides(x.ndim);
   int64_t packed = item;
   for (int d = x.ndim - 1; d >= 0; --d) {
@@ -128,11 +133,31 @@ py::object library_dtype(const ArrayView& x, DType dtype) {
   return py::reinterpret_steal<py::object>(descr_of(dtype));
 }
 
+// CuPy allocates on its current device, which need not be the array's.
+class OnDevice {
+ public:
+  explicit OnDevice(py::object device) : device_(std::move(device)) { device_.attr("__enter__")(); }
+  ~OnDevice() {
+    try {
+      device_.attr("__exit__")(py::none(), py::none(), py::none());
+    } catch (py::error_already_set& error) {
+      error.discard_as_unraisable("brazen: leaving a CUDA device");
+    }
+  }
+  OnDevice(const OnDevice&) = delete;
+
+ private:
+  py::object device_;
+};
+
 ArrayView new_foreign(const ArrayView& x, const std::vector<int64_t>& shape, const std::vector<int64_t>& strides,
                       DType dtype) {
   ArrayView view;
   if (x.library == Library::cupy) {
     const py::module_ cupy = py::reinterpret_borrow<py::module_>(loaded_module("cupy"));
+    const py::object device = cupy.attr("cuda").attr("Device");
+    std::optional<OnDevice> scope;
+    if (device().attr("id").cast<int>() != x.device) scope.emplace(device(x.device));
     const py::object shape_tuple = py::tuple(py::cast(shape));
     if (strides == c_order(shape, itemsize(dtype))) {
       const py::object made = cupy.attr("ndarray")(shape_tuple, library_dtype(x, dtype));

@@ -55,12 +55,8 @@ class Kernel:
 
 def available_cpus() -> int: ...
 def cuda_info() -> dict[str, typing.Any]: ...
-def gate_backward(
-    operation: str, dy: typing.Any, x: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any
-) -> typing.Any: ...
-def gate_forward(
-    operation: str, x: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any
-) -> typing.Any: ...
+def gate_backward(operation: str, dy: typing.Any, x: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
+def gate_forward(operation: str, x: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
 def isa() -> str:
     """
     The instruction set in use.
@@ -77,18 +73,9 @@ def load_cuda_library(path: str) -> None:
     """
 
 def maxout_backward(
-    dy: typing.Any,
-    x: typing.Any,
-    pieces: typing.SupportsInt | typing.SupportsIndex,
-    axis: typing.SupportsInt | typing.SupportsIndex,
-    out: typing.Any,
+    dy: typing.Any, x: typing.Any, pieces: typing.Any, axis: typing.Any, out: typing.Any
 ) -> typing.Any: ...
-def maxout_forward(
-    x: typing.Any,
-    pieces: typing.SupportsInt | typing.SupportsIndex,
-    axis: typing.SupportsInt | typing.SupportsIndex,
-    out: typing.Any,
-) -> typing.Any: ...
+def maxout_forward(x: typing.Any, pieces: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
 def num_threads() -> int: ...
 def operations() -> list[dict[str, typing.Any]]:
     """
@@ -96,16 +83,9 @@ def operations() -> list[dict[str, typing.Any]]:
     """
 
 def prelu_backward(
-    dy: typing.Any,
-    x: typing.Any,
-    alpha: typing.Any,
-    axis: typing.SupportsInt | typing.SupportsIndex | None,
-    out: typing.Any,
-    dalpha: typing.Any,
+    dy: typing.Any, x: typing.Any, alpha: typing.Any, axis: typing.Any, out: typing.Any, dalpha: typing.Any
 ) -> tuple: ...
-def prelu_forward(
-    x: typing.Any, alpha: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex | None, out: typing.Any
-) -> typing.Any: ...
+def prelu_forward(x: typing.Any, alpha: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
 def set_isa(name: str) -> None:
     """
     Test-only: switches the kernels; '' returns to the best.

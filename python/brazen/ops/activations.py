@@ -25,7 +25,36 @@ def activations() -> tuple[str, ...]:
     return tuple(_registered)
 
 
-class Activation(_core.Kernel):
+class _Signed(_core.Kernel):
+    """A kernel that tells `inspect` and `help` its arguments."""
+
+    __name__: str
+    _arrays: tuple[str, ...] = ("x",)
+
+    @property
+    def __signature__(self):
+        from inspect import Parameter, Signature
+
+        either = Parameter.POSITIONAL_OR_KEYWORD
+        arguments = [Parameter(name, either) for name in self._arrays]
+        named = zip(_parameter_names(self.__name__), self.parameters)
+        for name, value in named:
+            arguments.append(Parameter(name, either, default=Parameter.empty if value != value else value))
+        return Signature([*arguments, Parameter("out", either, default=None)])
+
+
+class Gradient(_Signed):
+    """dx = dy * f'(x): `f.backward(dy, x, *parameters, out=None)`."""
+
+    _arrays = ("dy", "x")
+
+    def __init__(self, name: str, parameters: tuple, aliases: dict[str, str]):
+        super().__init__(name, "backward", parameters, aliases)
+        self.__name__ = name
+        self.__qualname__ = f"{name}.backward"
+
+
+class Activation(_Signed):
     """y = f(x), elementwise: `f(x, *parameters, out=None)`, `f.backward(dy, x, *parameters, out=None)`.
 
     >>> import numpy as np
@@ -38,13 +67,17 @@ class Activation(_core.Kernel):
         self.__name__ = self.__qualname__ = name
         self.__doc__ = doc
         self.aliases = aliases or {}
-        self.backward = _core.Kernel(name, "backward", parameters, aliases)
+        self.backward = Gradient(name, parameters, self.aliases)
 
     def with_(self, **parameters: float) -> Activation:
         """The same activation with other defaults, for places that take an activation: `leaky_relu.with_(alpha=0.2)`."""
         named = dict(zip(_parameter_names(self.__name__), self.parameters))
+        meant: dict[str, str] = {}
         for given, value in parameters.items():
             name = self.aliases.get(given, given)
+            if name in meant:
+                raise TypeError(f"{self.__name__}: {name} is given twice, as {meant[name]} and as {given}")
+            meant[name] = given
             if name not in named:
                 raise TypeError(f"{self.__name__}: unknown parameter {given}; it has {', '.join(named) or 'none'}")
             named[name] = value

@@ -35,5 +35,5 @@ class Stream:
 _null = Stream(null=True)
 
 
-def get_current_stream():
+def get_current_stream(device_id=-1):
     return _current_stream[-1] if _current_stream else _null
