@@ -49,6 +49,7 @@ ElementwiseCall describe(int operation, Direction direction, int inputs, int pie
   call.direction = direction;
   call.input_count = inputs;
   call.pieces = pieces;
+  call.fresh = false;
   return call;
 }
 
@@ -84,6 +85,7 @@ py::object grouped_forward(int operation, const Grouping& wanted, const ArrayVie
   if (given(out_object)) require_no_partial_overlap(out, {name, "out"}, x, "x");
   ElementwiseCall call = describe(operation, Direction::forward, 1,
                                   kRegistry.operations[operation].family == Family::maxout ? wanted.pieces : 0);
+  call.fresh = !given(out_object);
   call.layout.set_shape(x.ndim, shape.data());
   add_grouped(call.layout, x, wanted);
   call.layout.add(out.data, out.dtype, out.strides);
@@ -109,6 +111,7 @@ py::object grouped_backward(int operation, const py::object& dy_object, const Gr
   }
   ElementwiseCall call = describe(operation, Direction::backward, 2,
                                   kRegistry.operations[operation].family == Family::maxout ? wanted.pieces : 0);
+  call.fresh = !given(out_object);
   call.layout.set_shape(x.ndim, shape.data());
   call.layout.add(dy.data, dy.dtype, dy.strides);
   add_grouped(call.layout, x, wanted);
@@ -219,6 +222,7 @@ py::object prelu_forward(const py::object& x_object, const py::object& alpha_obj
     require_no_partial_overlap(out, out_argument, alpha.view, "alpha");
   }
   ElementwiseCall call = describe(kPrelu, Direction::forward, 2, 0);
+  call.fresh = !given(out_object);
   call.layout.set_shape(x.ndim, x.shape);
   call.layout.add(x.data, x.dtype, x.strides);
   call.layout.add(alpha.view.data, alpha.view.dtype, alpha.strides);
@@ -298,6 +302,7 @@ py::tuple prelu_backward(const py::object& dy_object, const py::object& x_object
   // The sum first: dx may be written over dy or x.
   execute(describe_alpha_sum(dy, x, alpha, dalpha.data), x);
   ElementwiseCall call = describe(kPrelu, Direction::backward, 3, 0);
+  call.fresh = !given(out_object);
   call.layout.set_shape(x.ndim, x.shape);
   call.layout.add(dy.data, dy.dtype, dy.strides);
   call.layout.add(x.data, x.dtype, x.strides);

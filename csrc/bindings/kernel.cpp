@@ -74,6 +74,9 @@ py::object run(const Kernel& kernel, PyObject* const* slots) {
   call.direction = kernel.direction;
   call.input_count = kernel.array_count;
   call.pieces = 0;
+  PyObject* given = slots[kernel.slot_count() - 1];
+  if (given == Py_None) given = nullptr;
+  call.fresh = !given;
   for (int p = 0; p < kernel.parameter_count; ++p) {
     const int slot = kernel.array_count + p;
     call.parameters[p] =
@@ -94,8 +97,6 @@ py::object run(const Kernel& kernel, PyObject* const* slots) {
     require_shape(dy, dy_argument, x.ndim, x.shape, "the shape of x");
   }
 
-  PyObject* given = slots[kernel.slot_count() - 1];
-  if (given == Py_None) given = nullptr;
   ArrayView out;
   if (given) {
     out = read_output(given, out_argument);

@@ -12,6 +12,7 @@ struct ElementwiseCall {
   int32_t operation;
   Direction direction;
   int32_t input_count;  // operands, a group counted once
+  int32_t fresh;        // nonzero where the result was allocated for this call: its pages are yet to be touched
   int32_t pieces;       // maxout's group size; 0 elsewhere
   double parameters[kMaxParameters];
   Layout layout;

@@ -10,7 +10,7 @@
 namespace brazen {
 
 inline constexpr int kMaxDims = 64;     // NumPy's own limit
-inline constexpr int kMaxOperands = 6;  // (dy, x, alpha) -> (dx, dalpha) and one to spare
+inline constexpr int kMaxOperands = 6;  // prelu's (dy, x, alpha) -> dx, and two to spare
 
 // An array seen from a pass. `count` > 1 makes it a group: the pass sees `count` arrays, each `step` bytes after the
 // last (the two halves of a GLU, the pieces of a maxout).

@@ -31,7 +31,7 @@ Chunks cut(const ElementwiseCall& call) {
   const Layout& layout = call.layout;
   const Operand& out = layout.operands[layout.operand_count - 1];
   const int64_t item = itemsize(out.dtype);
-  if (layout.contiguous(out) && layout.size * item >= 2 * kStreamBytes) {
+  if (call.fresh && layout.contiguous(out) && layout.size * item >= 2 * kStreamBytes) {
     // Two threads that first touch one huge page of a fresh result wait for each other.
     const int64_t before = -reinterpret_cast<uintptr_t>(out.data) % kHugePage / item;
     return {std::min(before ? before : kHugePage / item, layout.size), kHugePage / item, layout.size};

@@ -10,7 +10,7 @@ namespace brazen::cpu {
 // CPUs this process may use: affinity and cgroup quota together.
 int available_cpus();
 
-// The number of threads a region may use, the caller included. `set_threads(0)` returns to the default, which is
+// The number of threads a region may use, the caller included. `set_thread_count(0)` returns to the default, which is
 // BRAZEN_NUM_THREADS or else available_cpus().
 int thread_count();
 void set_thread_count(int threads);

@@ -2,8 +2,8 @@
 // Every activation of one argument: value and derivative of one element, and the registry. No loop, no machine.
 //
 // NaN must come out where NaN goes in, so comparisons are written to fall through to x. Where a limit at infinity would
-// be inf * 0, the argument is clamped at a point beyond which the result no longer changes. At a kink the derivative is
-// that of the left side, but for hard_shrink and soft_shrink (0 on the closed band).
+// be inf * 0, the argument is clamped at a point beyond which the result no longer changes. docs/numbers.md
+// lists the derivatives at the kinks.
 //
 // `brief` stands for `forward` where x and y are bfloat16: cheaper, and correctly rounded for all 65,536 inputs.
 #pragma once

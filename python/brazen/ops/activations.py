@@ -2,7 +2,7 @@
 """Names, defaults and documentation of the activations. To add one: its formula in C++, one line here.
 
 Every activation is called on arrays of NumPy, CuPy or a DLPack library and returns the same kind; its `backward` gives
-the gradient. At a kink the derivative is that of the left side (`relu` has derivative 0 at 0).
+the gradient. At a kink the derivative is a documented choice (`relu` has derivative 0 at 0; docs/numbers.md).
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 """The activations in plain array code. To add one: one line, its value and its derivative as functions of (xp, x).
 
 A limit at infinity that would be inf * 0 is reached by clipping x where the result no longer changes. A NaN stays one.
-Derivatives come from the textbook, not from the compiled formulas; at a kink they are those of the left side, but for
-the two shrinks (0 on the closed band).
+Derivatives come from the textbook, not from the compiled formulas; docs/numbers.md lists them at the kinks.
 """
 
 from __future__ import annotations
