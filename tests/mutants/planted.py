@@ -106,7 +106,7 @@ PLANTED = {
     "csrc/bindings/gates.cpp": [
         ("if (x.shape[at] % pieces)", "if (false)"),
         ("alpha.view.shape[0] != x.shape[at]", "false"),
-        ("return {at, x.shape[at] / 2, 2, 0, 0};", "return {x.ndim - 1, x.shape[at] / 2, 2, 0, 0};"),
+        ("return {at, x.shape[at] / 2, 2, true};", "return {x.ndim - 1, x.shape[at] / 2, 2, true};"),
         ("execute(describe_alpha_sum(dy, x, alpha, dalpha.data), x);\n", ""),
     ],
     "csrc/bindings/kernel.cpp": [
