@@ -105,3 +105,16 @@ def test_outputs_past_the_caches(case, dtype):
                 case.call(*given, out=given[k])
                 wrong = same_bits(given[k], expected)
                 assert not wrong, f"in place of {case.arguments[k]}: {wrong}"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_fresh_results_past_huge_pages(threads):
+    """A fresh large result is cut at huge pages, wherever the allocator put it; no element is left out."""
+    x = np.arange(-(3 << 20), 3 << 20, dtype="float32")[3:]
+    bz.set_num_threads(threads)
+    try:
+        for _ in range(3):
+            assert np.array_equal(bz.relu(x), np.maximum(x, 0))
+            assert np.array_equal(bz.relu.backward(x, x), np.where(x > 0, x, 0))
+    finally:
+        bz.set_num_threads(None)
