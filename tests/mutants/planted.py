@@ -46,7 +46,6 @@ PLANTED = {
         ("for (; i < n; ++i) to[i] = to_float16(from[i]);", "for (; i < n; ++i) to[i] = uint16_t(to_float16(from[i]) + 1);"),
         ("_mm256_cvtps_ph(canonical, _MM_FROUND_TO_NEAREST_INT)", "_mm256_cvtps_ph(canonical, _MM_FROUND_TO_ZERO)"),
         ("memcpy(target + done, source + done, bytes - done);", ""),
-        ("if (head > bytes) head = bytes;", "if (head > bytes) head = 0;"),
     ],
     "csrc/cpu/kernels.cpp": [
         ("EACH_ELEMENT dx[i] = dy[i] * op.derivative(x[i]);", "EACH_ELEMENT dx[i] = op.derivative(dy[i] * x[i]);"),
@@ -65,10 +64,7 @@ PLANTED = {
     "csrc/cpu/pass.cpp": [
         ("int64_t n = std::min(kTileElements, end - at.index);", "int64_t n = std::min(kTileElements, end - begin);"),
         ("if (row_) n = std::min(n, row_ - at.column);", ""),
-        ("!aliases_input(base);", "true;"),
         ("char* base = static_cast<char*>(operand.data) + piece * operand.step;", "char* base = static_cast<char*>(operand.data) + (piece ? 1 : 0) * operand.step;"),
-        ("const bool aligned = naturally_aligned(base, operand);", "const bool aligned = true;"),
-        ("rows = rows && operand.strides[d] % size == 0;", "rows = rows && operand.strides[d] >= size;"),
         ("uniform = uniform && operand.strides[d] == 0;", "uniform = operand.strides[d] == 0;"),
         ("Place{index, index / row_, index % row_}", "Place{index, index / row_, 0}"),
         ("char* at = arrays_[k].base + begin * compute_size_;", "char* at = arrays_[k].base + begin * 4;"),
@@ -79,7 +75,6 @@ PLANTED = {
         ("return 1 + (size - first + length - 1) / length;", "return 1 + (size - first) / length;"),
     ],
     "csrc/cpu/reduction.cpp": [
-        ("base += rest % layout.shape[d] * operand.strides[d];", "base += rest * operand.strides[d];"),
         ("std::min<int64_t>(kChunkRows, rows - start)", "std::min<int64_t>(kChunkRows, rows)"),
         ("const float rounded = static_cast<float>(sum);", "const float rounded = static_cast<float>(sum + 0x1p-24 * sum);"),
     ],
