@@ -69,7 +69,6 @@ CHECKS = {
     "layouts": ["-m", "pytest", "-q", "tests/test_layouts.py"],
     "values": ["-m", "pytest", "-q", "tests/test_special_values.py", "tests/test_gradients.py"],
     "sizes": ["-m", "pytest", "-q", "tests/test_sizes.py"],
-    "chunks": ["-m", "pytest", "-q", "tests/test_chunks.py"],
     "threads": ["tests/mutants/check_threads.py"],
     "accuracy": ["-m", "pytest", "-q", "tests/test_accuracy.py"],
     "processes": ["-m", "pytest", "-q", "tests/test_processes.py"],
