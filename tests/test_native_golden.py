@@ -19,7 +19,7 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 
 def _hashes(compiler, target_flags, target, runner, folder):
     program = folder / "golden"
-    sources = [str(ROOT / "csrc/cpu/kernels.cpp"), str(ROOT / "tests/native/golden.cpp")]
+    sources = [*map(str, sorted((ROOT / "csrc/cpu").glob("*kernels.cpp"))), str(ROOT / "tests/native/golden.cpp")]
     command = [
         compiler,
         "-std=c++20",

@@ -2,7 +2,7 @@
 // prelu, the glu kinds and maxout: views of their arrays and checks of their shapes.
 #include "gates.h"
 
-#include "arrays.h"
+#include "arguments.h"
 #include "execute.h"
 #include "kernel.h"
 
@@ -11,37 +11,6 @@ namespace {
 
 // The pieces of every gate and maxout kernel are bounded by the pointer lists of the loops.
 constexpr int64_t kMaxPieces = 32;
-
-using Axes = std::vector<int64_t>;
-
-Axes shape_of(const ArrayView& x) { return Axes(x.shape, x.shape + x.ndim); }
-
-bool given(const py::object& object) { return !object.is_none(); }
-
-int64_t read_integer(const py::object& object, Argument argument) {
-  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
-  if (!index) {
-    PyErr_Clear();
-    throw TypeMismatch(argument + "is " + Py_TYPE(object.ptr())->tp_name +
-                       "; expected an integer (out is passed by name, or after it)");
-  }
-  int overflow = 0;
-  const long value = PyLong_AsLongAndOverflow(index.ptr(), &overflow);
-  if (overflow) throw ValueMismatch(argument + "is out of range");
-  return value;
-}
-
-// An output the caller gave, checked against everything it must agree with, or a new one.
-ArrayView output(const py::object& object, Argument argument, const ArrayView& x, const Axes& shape) {
-  if (!given(object)) return new_like(x, shape, x.dtype);
-  ArrayView out = read_output(object.ptr(), argument);
-  require_dtype(out, x.dtype, argument, "the dtype of x");
-  require_same_place(out, argument, x, "x");
-  require_shape(out, argument, static_cast<int>(shape.size()), shape.data(), "as x and the operation ask");
-  return out;
-}
-
-py::object result(const py::object& object, ArrayView& out) { return given(object) ? object : finish(out); }
 
 ElementwiseCall describe(int operation, Direction direction, int inputs, int pieces) {
   ElementwiseCall call;
@@ -68,12 +37,6 @@ void add_grouped(Layout& layout, const ArrayView& x, const Grouping& grouping) {
   const int64_t stride = x.strides[grouping.axis];
   strides[grouping.axis] = grouping.halves ? stride : stride * grouping.pieces;
   layout.add(x.data, x.dtype, strides, grouping.pieces, grouping.halves ? stride * grouping.groups : stride);
-}
-
-ArrayView read_x(const py::object& object, Argument argument) {
-  ArrayView x = read_array(object.ptr(), argument);
-  require_compute_dtype(x, argument);
-  return x;
 }
 
 py::object grouped_forward(int operation, const Grouping& wanted, const ArrayView& x, const py::object& out_object) {
@@ -272,10 +235,7 @@ py::tuple prelu_backward(const py::object& dy_object, const py::object& x_object
   const Argument dy_argument{"prelu", "dy"}, out_argument{"prelu", "out"}, alpha_out_argument{"prelu", "dalpha"};
   const ArrayView x = read_x(x_object, {"prelu", "x"});
   const Alpha alpha = read_alpha(alpha_object, x, prelu_axis(x, axis));
-  const ArrayView dy = read_array(dy_object.ptr(), dy_argument);
-  require_dtype(dy, x.dtype, dy_argument, "the dtype of x");
-  require_same_place(dy, dy_argument, x, "x");
-  require_shape(dy, dy_argument, x.ndim, x.shape, "the shape of x");
+  const ArrayView dy = read_like(dy_object, dy_argument, x, "the shape of x");
   ArrayView out = given(out_object) ? output(out_object, out_argument, x, shape_of(x)) : new_like(x);
   if (given(out_object)) {
     require_no_partial_overlap(out, out_argument, x, "x");
