@@ -9,8 +9,8 @@
 
 namespace brazen {
 
-inline constexpr int kMaxDims = 64;     // NumPy's own limit
-inline constexpr int kMaxOperands = 6;  // prelu's (dy, x, alpha) -> dx, and two to spare
+inline constexpr int kMaxDims = 64;      // NumPy's own limit
+inline constexpr int kMaxOperands = 10;  // a chain's backward pass with all its coefficients (chain.h)
 
 // An array seen from a pass. `count` > 1 makes it a group: the pass sees `count` arrays, each `step` bytes after the
 // last (the two halves of a GLU, the pieces of a maxout).
