@@ -26,8 +26,10 @@ struct Chain {
 };
 
 // One pass. The operands stand in this order, absent ones left out:
-//   forward:  x, center, factor, shift, add, add_after -> y
-//   backward: dy, x, center, factor, shift, add, slope, base -> dadd, dx
+//   forward:  x, center, factor, shift, add, add_after, index -> y
+//   backward: dy, x, center, factor, shift, add, slope, base, index -> dadd, dx
+// index is there with dropout and is no memory: `data` is the first element's index in the whole batch, the strides are
+// those of the logical shape in C order, in elements. Layout::simplify treats it like any other operand.
 // backward recomputes the activation's argument, draws the mask again, and gives
 //   dadd = dy * mask * activation'(...)     dx = dadd * factor + [(x - center) * slope + base]
 // where slope and base carry the batch statistics' share of a batch norm.
@@ -38,10 +40,6 @@ struct ChainCall {
   int32_t fresh;        // as in ElementwiseCall
   DType compute_dtype;  // of the arrays; coefficients may be wider
   Layout layout;
-  // With dropout: element strides of the logical shape in the whole batch's C order, one for each axis of the layout
-  // (moved along when axes are merged or reordered), and the first element's index.
-  int64_t index_strides[kMaxDims];
-  int64_t first_index;
 };
 
 }  // namespace brazen
