@@ -9,12 +9,16 @@ array([0., 2.])
 array([0.5])
 """
 
-from . import math
+from . import math, random
 from ._kinds import find, operations
 from .activations import *  # noqa: F403
 from .activations import __all__ as _activations
+from .chain import *  # noqa: F403
+from .chain import __all__ as _chain
+from .dropout import *  # noqa: F403
+from .dropout import __all__ as _dropouts
 
-__all__ = ["activations", "find", "math", "operations", *_activations]
+__all__ = ["activations", "dropouts", "find", "math", "operations", "random", *_activations, *_chain, *_dropouts]
 
 
 def activations() -> tuple[str, ...]:
@@ -24,3 +28,8 @@ def activations() -> tuple[str, ...]:
     True
     """
     return tuple(name for name in operations() if "." not in name)
+
+
+def dropouts() -> tuple[str, ...]:
+    """The names of dropout and its relatives."""
+    return tuple(_dropouts)

@@ -52,7 +52,8 @@ def compute(x):
 
 def _array(xp, result, dtype, out):
     """The result as an array of `dtype`, also where a ufunc gave a scalar."""
-    result = xp.asarray(result).astype(dtype, copy=False)
+    with numpy.errstate(all="ignore"):
+        result = xp.asarray(result).astype(dtype, copy=False)
     if out is None:
         return result
     out[...] = result
