@@ -12,7 +12,14 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-MODULES = ["brazen", "brazen.threads", "brazen.ops.activations", "brazen._doctor"]
+MODULES = [
+    "brazen",
+    "brazen.threads",
+    "brazen.ops.activations",
+    "brazen._doctor",
+    "brazen.reference.optim",
+    "brazen.reference.optim.functions",
+]
 
 
 def python_blocks(page):

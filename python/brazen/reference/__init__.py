@@ -9,7 +9,7 @@ array([0., 2.])
 array([0.5])
 """
 
-from . import math, random
+from . import math, optim, random
 from ._kinds import find, operations
 from .activations import *  # noqa: F403
 from .activations import __all__ as _activations
@@ -18,7 +18,18 @@ from .chain import __all__ as _chain
 from .dropout import *  # noqa: F403
 from .dropout import __all__ as _dropouts
 
-__all__ = ["activations", "dropouts", "find", "math", "operations", "random", *_activations, *_chain, *_dropouts]
+__all__ = [
+    "activations",
+    "dropouts",
+    "find",
+    "math",
+    "operations",
+    "optim",
+    "random",
+    *_activations,
+    *_chain,
+    *_dropouts,
+]
 
 
 def activations() -> tuple[str, ...]:
