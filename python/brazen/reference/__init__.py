@@ -13,23 +13,21 @@ from . import math, optim, random
 from ._kinds import find, operations
 from .activations import *  # noqa: F403
 from .activations import __all__ as _activations
+from .batch_norm import *  # noqa: F403
+from .batch_norm import __all__ as _batch_norm
 from .chain import *  # noqa: F403
 from .chain import __all__ as _chain
 from .dropout import *  # noqa: F403
 from .dropout import __all__ as _dropouts
+from .losses import *  # noqa: F403
+from .losses import __all__ as _losses
+from .norms import *  # noqa: F403
+from .norms import __all__ as _norms
+from .softmax import *  # noqa: F403
+from .softmax import __all__ as _softmaxes
 
-__all__ = [
-    "activations",
-    "dropouts",
-    "find",
-    "math",
-    "operations",
-    "optim",
-    "random",
-    *_activations,
-    *_chain,
-    *_dropouts,
-]
+__all__ = ["activations", "dropouts", "find", "losses", "math", "norms", "operations", "optim", "random"]
+__all__ += [*_activations, *_batch_norm, *_chain, *_dropouts, *_losses, *_norms, *_softmaxes]
 
 
 def activations() -> tuple[str, ...]:
@@ -44,3 +42,13 @@ def activations() -> tuple[str, ...]:
 def dropouts() -> tuple[str, ...]:
     """The names of dropout and its relatives."""
     return tuple(_dropouts)
+
+
+def norms() -> tuple[str, ...]:
+    """The names of batch norm, the row norms and the norm of rows."""
+    return (*_batch_norm, *_norms)
+
+
+def losses() -> tuple[str, ...]:
+    """The names of the losses, the naive form that only the reference has among them."""
+    return tuple(_losses)
