@@ -172,7 +172,7 @@ class SM3(Rule, name="sm3"):
             least = xp.minimum(least, accumulator)
         v = least + g * g
         kept = [v.max(tuple(a for a in range(w.ndim) if a != axis), keepdims=True) for axis in range(w.ndim)]
-        s["accumulators"] = kept or [v]
+        s["accumulators"] = kept or [xp.asarray(v)]
         step = divide(xp, g, xp.sqrt(v))
         if self.momentum:
             step = s["momentum_buffer"] = self.momentum * s["momentum_buffer"] + (1 - self.momentum) * step
