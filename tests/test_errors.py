@@ -257,6 +257,24 @@ def test_prelu_alpha_shapes():
         bz.prelu(x.astype(ml_dtypes.bfloat16), np.ones(1, "float16"))
 
 
+def test_prelu_wants_an_array_and_an_axis_of_x():
+    x, one = np.ones((4, 6), "float32"), np.full(1, 0.25, "float32")
+    for number in (0.25, 1, True):
+        with pytest.raises(TypeError, match=r"prelu: alpha is (float|int|bool); .* call leaky_relu\(x, alpha\)"):
+            bz.prelu(x, number)
+        with pytest.raises(TypeError, match=r"call leaky_relu\(x, alpha\)"):
+            bz.prelu.backward(x, x, number)
+    for axis in (2, -3, 99):
+        with pytest.raises(ValueError, match=f"prelu: axis is {axis}; x has 2 dimensions"):
+            bz.prelu(x, one, axis=axis)
+        with pytest.raises(ValueError, match=f"prelu: axis is {axis}; x has 2 dimensions"):
+            bz.prelu.backward(x, x, one, axis=axis)
+    scalar = np.full((), -1, "float32")
+    assert bz.prelu(scalar, one) == -0.25
+    with pytest.raises(ValueError, match="prelu: axis is 0; x has 0 dimensions"):
+        bz.prelu(scalar, one, axis=0)
+
+
 def test_prelu_dalpha():
     x, alpha = np.ones((4, 6), "float32"), np.ones(6, "float32")
     wrong = [

@@ -2,6 +2,8 @@
 // Reading of arguments with messages that name them.
 #include "arguments.h"
 
+#include <cstdio>
+
 namespace brazen::bindings {
 
 int64_t read_integer(const py::object& object, Argument argument) {
@@ -15,6 +17,24 @@ int64_t read_integer(const py::object& object, Argument argument) {
   const long value = PyLong_AsLongAndOverflow(index.ptr(), &overflow);
   if (overflow) throw ValueMismatch(argument + "is out of range");
   return value;
+}
+
+void require_domain(const char* operation, const Parameter& parameter, double value, DType dtype) {
+  const bool narrow = dtype != DType::float64;
+  const double rounded = narrow ? static_cast<double>(static_cast<float>(value)) : value;
+  if (parameter.accepts(rounded)) return;
+  const auto text = [](double number) {
+    char buffer[32];
+    std::snprintf(buffer, sizeof buffer, "%g", number);
+    return std::string(buffer);
+  };
+  constexpr const char* domains[] = {"any number", "a finite number", "a finite number above 0",
+                                     "a finite number of at least 0"};
+  const bool changed = rounded != value && parameter.accepts(value);
+  throw ValueMismatch(Argument{operation, parameter.name} + "is " + text(value) +
+                      (changed ? ", which is " + text(rounded) + " in float32" : "") + "; expected " +
+                      domains[static_cast<int>(parameter.domain)] +
+                      (parameter.most - parameter.most == 0 ? " up to " + text(parameter.most) : ""));
 }
 
 ArrayView read_x(const py::object& object, Argument argument) {

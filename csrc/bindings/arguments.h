@@ -3,6 +3,7 @@
 // operation here.
 #pragma once
 
+#include "../core/registry.h"
 #include "arrays.h"
 
 namespace brazen::bindings {
@@ -14,6 +15,9 @@ inline Axes shape_of(const ArrayView& x) { return Axes(x.shape, x.shape + x.ndim
 inline bool given(const py::object& object) { return !object.is_none(); }
 
 int64_t read_integer(const py::object& object, Argument argument);
+
+// `value` must lie in the parameter's domain, also as the type that arithmetic on `dtype` is done in rounds it.
+void require_domain(const char* operation, const Parameter& parameter, double value, DType dtype);
 
 // The array an operation is about: any compute dtype, anywhere.
 ArrayView read_x(const py::object& object, Argument argument);

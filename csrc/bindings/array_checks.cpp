@@ -10,8 +10,9 @@ namespace brazen::bindings {
 
 void require_compute_dtype(const ArrayView& array, Argument argument) {
   if (!is_compute(array.dtype))
-    throw TypeMismatch(argument + "has dtype " + name(array.dtype) + "; expected one of " + kComputeNames + ": " +
-                       argument.name + ".astype('float32') converts");
+    throw TypeMismatch(
+        argument + "has dtype " + name(array.dtype) + "; expected one of " + kComputeNames + ": " + argument.name +
+        (array.library == Library::torch ? ".to(dtype=torch.float32)" : ".astype('float32')") + " converts");
 }
 
 void require_dtype(const ArrayView& array, DType dtype, Argument argument, const char* because) {

@@ -103,7 +103,7 @@ void* pointer(const py::object& number) {
   return value;
 }
 
-DType read_type(dlpack::Type type, Argument argument) {
+DType read_type(dlpack::Type type, py::handle array, Argument argument) {
   const auto is = [&](dlpack::TypeCode code, int bits) {
     return type.code == code && type.bits == bits && type.lanes == 1;
   };
@@ -116,13 +116,35 @@ DType read_type(dlpack::Type type, Argument argument) {
   if (is(dlpack::kInt, 32)) return DType::int32;
   if (is(dlpack::kInt, 64)) return DType::int64;
   static constexpr const char* kinds[] = {"int", "uint", "float", "opaque", "bfloat", "complex", "bool"};
-  const std::string kind = type.code < 7 ? kinds[type.code] : "unknown ";
-  throw TypeMismatch(argument + "has dtype " + kind + std::to_string(type.bits) + "; expected one of " + kComputeNames);
+  // The producer's own name for it, where it has one: DLPack numbers more kinds every year.
+  const py::object own = py::getattr(array, "dtype", py::none());
+  const std::string text = !own.is_none()  ? std::string(py::str(own))
+                           : type.code < 7 ? kinds[type.code] + std::to_string(type.bits)
+                                           : "of DLPack code " + std::to_string(type.code);
+  const std::string conversion = py::hasattr(array, "astype") ? ".astype('float32')"
+                                 : py::hasattr(array, "to")   ? ".to(dtype=torch.float32)"
+                                                              : "";
+  throw TypeMismatch(argument + "has dtype " + text + "; expected one of " + kComputeNames +
+                     (conversion.empty() ? "" : ": " + std::string(argument.name) + conversion + " converts"));
 }
 
 void* torch_stream(int device) {
   const py::object stream = py::handle(loaded_module("torch")).attr("cuda").attr("current_stream")(device);
   return reinterpret_cast<void*>(stream.attr("cuda_stream").cast<uintptr_t>());
+}
+
+// What to pass instead of a tensor that PyTorch will not export.
+std::string exportable(py::handle array, const char* argument_name) {
+  const auto is = [&](const char* attribute) {
+    const py::object value = py::getattr(array, attribute, py::none());
+    return PyBool_Check(value.ptr()) && value.ptr() == Py_True;
+  };
+  const std::string name = argument_name;
+  if (is("requires_grad")) return name + ".detach()";
+  if (is("is_meta")) return "a tensor that holds data: this one is on the device meta";
+  if (py::hasattr(array, "layout") && std::string(py::str(array.attr("layout"))) != "torch.strided")
+    return name + ".to_dense()";
+  return "a dense tensor of real numbers, or a copy";
 }
 
 // The capsule is kept, unconsumed, for as long as the view: its own destructor then releases the memory.
@@ -138,7 +160,7 @@ py::object export_capsule(py::handle array, Argument argument) {
     if (error.matches(PyExc_TypeError)) return call(py::dict());
     if (error.matches(PyExc_BufferError))
       throw TypeMismatch(argument + "cannot be exported (" + std::string(py::str(error.value())) + "); pass " +
-                         argument.name + ".detach() or a copy");
+                         exportable(array, argument.name));
     throw;
   }
 }
@@ -223,7 +245,7 @@ ArrayView read_dlpack(PyObject* object, Argument argument) {
     throw TypeMismatch(argument + "returned something that is not a DLPack capsule from __dlpack__");
   }
 
-  view.dtype = read_type(tensor->dtype, argument);
+  view.dtype = read_type(tensor->dtype, object, argument);
   view.data = static_cast<char*>(tensor->data) + tensor->byte_offset;
   if (tensor->ndim < 0 || tensor->ndim > kMaxDims)
     throw ValueMismatch(argument + "has " + std::to_string(tensor->ndim) + " dimensions; 0 to 64 are supported");

@@ -152,6 +152,10 @@ struct Alpha {
 
 Alpha read_alpha(const py::object& object, const ArrayView& x, int64_t axis) {
   const Argument argument{"prelu", "alpha"};
+  if (PyFloat_Check(object.ptr()) || PyLong_Check(object.ptr()))
+    throw TypeMismatch(argument + "is " + Py_TYPE(object.ptr())->tp_name +
+                       "; expected a NumPy or CuPy array, such as numpy.asarray(alpha, dtype='float32'); for a slope "
+                       "that is not learned call leaky_relu(x, alpha)");
   Alpha alpha{read_array(object.ptr(), argument), -1, {}};
   require_same_place(alpha.view, argument, x, "x");
   if (alpha.view.dtype != x.dtype && !(is_16_bit(x.dtype) && alpha.view.dtype == DType::float32))
@@ -171,7 +175,10 @@ Alpha read_alpha(const py::object& object, const ArrayView& x, int64_t axis) {
 
 // A vector has no second axis: its only one is the channel's, unless alpha is single.
 int64_t prelu_axis(const ArrayView& x, const py::object& axis) {
-  return given(axis) ? read_integer(axis, {"prelu", "axis"}) : (x.ndim > 1 ? 1 : 0);
+  if (!given(axis)) return x.ndim > 1 ? 1 : 0;
+  const int64_t wanted = read_integer(axis, {"prelu", "axis"});
+  normalize_axis(wanted, x.ndim, "prelu");
+  return wanted;
 }
 
 py::object prelu_forward(const py::object& x_object, const py::object& alpha_object, const py::object& axis,

@@ -7,7 +7,7 @@
 
 #include <string_view>
 
-#include "arrays.h"
+#include "arguments.h"
 #include "execute.h"
 
 namespace brazen::bindings {
@@ -89,6 +89,8 @@ py::object run(const Kernel& kernel, PyObject* const* slots) {
   const Argument x_argument{kernel.name, "x"}, dy_argument{kernel.name, "dy"}, out_argument{kernel.name, "out"};
   const ArrayView x = read_array(slots[backward ? 1 : 0], x_argument);
   require_compute_dtype(x, x_argument);
+  for (int p = 0; p < kernel.parameter_count; ++p)
+    require_domain(kernel.name, kRegistry.operations[kernel.operation].info.parameters[p], call.parameters[p], x.dtype);
   ArrayView dy;
   if (backward) {
     dy = read_array(slots[0], dy_argument);
@@ -197,9 +199,13 @@ int initialize(PyObject* self, PyObject* arguments, PyObject* keywords) {
       throw ValueMismatch("Kernel: " + std::to_string(given) + " parameters given; " + name + " has " +
                           std::to_string(count));
     double values[kMaxParameters];
-    for (int p = 0; p < count; ++p)
-      values[p] = given ? read_parameter(name, operation.info.parameters[p].name, PyTuple_GET_ITEM(parameters, p))
-                        : operation.info.parameters[p].standard;
+    for (int p = 0; p < count; ++p) {
+      const Parameter& parameter = operation.info.parameters[p];
+      values[p] = given ? read_parameter(name, parameter.name, PyTuple_GET_ITEM(parameters, p)) : parameter.standard;
+      // NaN stays in place of what every call must give.
+      if (values[p] == values[p] || parameter.standard == parameter.standard)
+        require_domain(name, parameter, values[p], DType::float64);
+    }
 
     // Nothing is changed before the checks: __init__ may be called again on a kernel in use.
     kernel.operation = number;

@@ -102,7 +102,7 @@ struct Elu {
 
 template <class T>
 struct Celu {
-  static constexpr OperationInfo info{"celu", 160, 170, {{"alpha", 1.0}}};
+  static constexpr OperationInfo info{"celu", 160, 170, {{"alpha", 1.0, Domain::positive}}};
   T alpha;
   FORMULA T forward(T x) const { return x > 0 ? x : alpha * math::expm1(x / alpha); }
   FORMULA T derivative(T x) const { return x > 0 ? T(1) : math::exp(x / alpha); }
@@ -236,7 +236,8 @@ struct Softsign {
 // overflow.
 template <class T>
 struct Squareplus {
-  static constexpr OperationInfo info{"squareplus", 130, 150, {{"b", 4.0}}};
+  // Up to 1e10 b is lost in x^2 from `far` on; b = 0 would be relu, with 0 / 0 for its slope at 0.
+  static constexpr OperationInfo info{"squareplus", 130, 150, {{"b", 4.0, Domain::positive, 1e10}}};
   T b;
   static constexpr T far = sizeof(T) == 4 ? T(1e15) : T(1e150);  // beyond it x^2 + b rounds to x^2, and would overflow
   static constexpr T largest = sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
@@ -292,7 +293,7 @@ struct HardSilu {
 
 template <class T>
 struct HardShrink {
-  static constexpr OperationInfo info{"hard_shrink", 50, 60, {{"threshold", 0.5}}};
+  static constexpr OperationInfo info{"hard_shrink", 50, 60, {{"threshold", 0.5, Domain::not_negative}}};
   T threshold;
   FORMULA T forward(T x) const { return math::abs(x) <= threshold ? T(0) : x; }
   FORMULA T derivative(T x) const { return step(math::abs(x), threshold, T(0), T(1)); }
@@ -300,7 +301,7 @@ struct HardShrink {
 
 template <class T>
 struct SoftShrink {
-  static constexpr OperationInfo info{"soft_shrink", 70, 60, {{"threshold", 0.5}}};
+  static constexpr OperationInfo info{"soft_shrink", 70, 60, {{"threshold", 0.5, Domain::not_negative}}};
   T threshold;
   FORMULA T forward(T x) const { return math::abs(x) <= threshold ? T(0) : (x < 0 ? x + threshold : x - threshold); }
   FORMULA T derivative(T x) const { return step(math::abs(x), threshold, T(0), T(1)); }
@@ -318,7 +319,8 @@ struct TanhShrink {
 
 template <class T>
 struct Threshold {
-  static constexpr OperationInfo info{"threshold", 50, 80, {{"threshold", kRequired}, {"value", kRequired}}};
+  static constexpr OperationInfo info{
+      "threshold", 50, 80, {{"threshold", kRequired}, {"value", kRequired, Domain::any}}};
   T threshold, value;
   FORMULA T forward(T x) const { return x <= threshold ? value : x; }
   FORMULA T derivative(T x) const { return step(x, threshold, T(0), T(1)); }

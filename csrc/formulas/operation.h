@@ -11,9 +11,20 @@ inline namespace BRAZEN_TARGET {
 
 inline constexpr int kMaxParameters = 2;
 
+// The values a parameter may have once it is rounded to the compute type. Only `any` holds the infinities and NaN.
+enum class Domain { any, finite, positive, not_negative };
+
 struct Parameter {
   const char* name;
   double standard;  // the default; NaN where the caller must give a value
+  Domain domain = Domain::finite;
+  double most = __builtin_inf();
+
+  constexpr bool accepts(double value) const {
+    if (domain == Domain::any) return true;
+    if (value - value != 0 || value > most) return false;
+    return domain == Domain::positive ? value > 0 : domain != Domain::not_negative || value >= 0;
+  }
 };
 
 inline constexpr double kRequired = __builtin_nan("");

@@ -184,7 +184,7 @@ relu6 = _activation("relu6", "min(max(0, x), 6).")
 leaky_relu = _activation("leaky_relu", "x where x > 0, alpha * x elsewhere; alpha = 0.01.", _slope)
 prelu = _register(lambda name: Prelu())("prelu")
 elu = _activation("elu", "x where x > 0, alpha * (exp(x) - 1) elsewhere; alpha = 1.")
-celu = _activation("celu", "x where x > 0, alpha * (exp(x / alpha) - 1) elsewhere; alpha = 1.")
+celu = _activation("celu", "x where x > 0, alpha * (exp(x / alpha) - 1) elsewhere; alpha = 1, above 0.")
 selu = _activation("selu", "1.0507 * elu(x, 1.67326): keeps mean 0 and variance 1 (Klambauer et al., 2017).")
 gelu = _activation("gelu", "x * P(N(0, 1) <= x), exact.")
 gelu_tanh = _activation("gelu_tanh", "x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))).")
@@ -211,3 +211,7 @@ reglu = _gate("reglu", "value * relu(gate) of the two halves of an axis.")
 geglu = _gate("geglu", "value * gelu(gate) of the two halves of an axis.")
 swiglu = _gate("swiglu", "value * silu(gate) of the two halves of an axis.")
 maxout = _register(lambda name: Maxout())("maxout")
+
+# Keras' other spellings: the same objects, which the registry knows by one name.
+swish, hard_swish = silu, hard_silu
+__all__ += ["swish", "hard_swish"]
