@@ -151,6 +151,9 @@ def test_the_command_writes_and_merges(tmp_path, capsys):
     [
         (["frobenius"], "unknown operation frobenius; the operations are celu, elu"),
         (["relu", "--peer", "frobenius"], "unknown peer frobenius; the peers are reference, torch"),
+        (["--peer", "relu"], "--peer relu names no peer; the peers are reference, torch"),
+        (["relu", "--json", "nowhere/run.json"], "--json: the folder nowhere does not exist"),
+        (["relu", "--plot", "nowhere/run.png"], "--plot: the folder nowhere does not exist"),
         (["relu", "--elements", "3"], "--elements is 3; expected at least 4096"),
         (["relu", "--compare", "nowhere.json"], "nowhere.json"),
     ],
@@ -158,6 +161,15 @@ def test_the_command_writes_and_merges(tmp_path, capsys):
 def test_arguments_that_cannot_be_meant(capsys, arguments, message):
     assert bench.main([*arguments, *([] if "--peer" in arguments else ["--peer", "reference"])]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_operations_may_stand_after_the_peers():
+    from brazen.bench import cli
+
+    given = cli.parse(["--peer", "reference", "gelu", "prelu.channels"])
+    assert given.peer == ["reference"] and given.op == ["gelu", "prelu.channels"]
+    given = cli.parse(["relu", "--peer", "torch", "gelu"])
+    assert given.peer == ["torch"] and given.op == ["relu", "gelu"]
 
 
 def test_an_absent_peer_is_named_with_what_installs_it(monkeypatch):

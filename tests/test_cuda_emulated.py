@@ -241,6 +241,23 @@ def test_mixed_places_and_wrong_outputs(cupy):
         bz.silu(store[:8], out=store[1:])
 
 
+def test_results_lie_on_the_device_of_x(cupy):
+    """CuPy allocates on its current device, which need not be the array's."""
+    arrays = [cupy.on_device(samples.ordinary((4, 6), "float32", k)) for k in range(2)]
+    alpha = cupy.on_device(np.full(6, 0.5, "float32"))
+    for order in ((lambda x: x), (lambda x: x.transpose(1, 0))):  # C order and another are allocated differently
+        dy, x = map(order, arrays)
+        with cupy.cuda.Device(1):
+            made = [bz.silu(x), bz.silu.backward(dy, x), bz.glu(x), bz.maxout(x, 3 if x.shape[1] % 2 else 2)]
+            if x.shape == (4, 6):
+                made += bz.prelu.backward(dy, x, alpha)
+            assert cupy.cuda.Device().id == 1, "the caller's device is put back"
+        assert [result.device.id for result in made] == [0] * len(made)
+    with cupy.cuda.Device(1):
+        elsewhere = cupy.empty((0, 3), "float32")
+    assert bz.silu(elsewhere).device.id == 1 and cupy.cuda.Device().id == 0
+
+
 def test_misaligned_arrays_are_refused(cupy):
     """A GPU cannot read an element across its own alignment; the CPU path can."""
     out = np.full(9, 7, "float32")

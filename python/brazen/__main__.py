@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The command line: `python -m brazen info | selftest | bench | demo`. Each command lives in its own module."""
+"""The command line: `python -m brazen info | selftest | bench | demo`, and `--version`. Each command lives in its own module."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 
-from ._doctor import describe, info
+from ._doctor import __version__, describe, info
 
 
 def show_info(arguments: list[str]) -> int:
@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "command", choices=COMMANDS, help="info: the doctor; selftest: every op checked here; bench; demo"
     )
+    parser.add_argument("--version", action="version", version=f"brazen {__version__}")
     given = sys.argv[1:] if arguments is None else arguments
     return COMMANDS[parser.parse_args(given[:1]).command](given[1:])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The fuzzer of the raw bindings, short: 20 s of fixed seeds in a child that may crash, and calls that hypothesis chooses."""
+"""The fuzzer of the raw bindings, short: 60 s of fixed seeds in a child that may crash, and calls that hypothesis chooses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 FUZZER = pathlib.Path(__file__).with_name("fuzz_bindings.py")
-SECONDS = 20
+SECONDS = 60
 
 
 def test_fixed_seeds():

@@ -48,11 +48,25 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The options. An operation that stands after the peers (`--peer reference gelu`) is an operation all the same."""
+    import brazen
+
+    given = parser().parse_args(argv)
+    if given.peer:
+        named = {name: name.partition(".")[0] in brazen.activations() for name in given.peer}
+        given.op += [name for name, operation in named.items() if operation]
+        given.peer = [name for name, operation in named.items() if not operation]
+        if not given.peer:
+            raise ValueError(f"bench: --peer {' '.join(named)} names no peer; the peers are {', '.join(peers.PEERS)}")
+    return given
+
+
 def main(argv: list[str] | None = None) -> int:
     """0, or 1 where a result was wrong or a recorded ratio fell, or 2 for arguments that cannot be meant."""
     argv = sys.argv[1:] if argv is None else argv
-    given = parser().parse_args(argv)
     try:
+        given = parse(argv)
         present, _ = peers.choose(given.peer)
         if peers.needs_new_process(present):
             return subprocess.run(
@@ -72,6 +86,9 @@ def _run(given: argparse.Namespace) -> int:
 
     if given.elements is not None and given.elements < 4096:
         raise ValueError(f"--elements is {given.elements}; expected at least 4096")
+    for option, path in (("--json", given.json), ("--plot", given.plot)):  # minutes of measuring are not to be lost
+        if path and not Path(path).parent.is_dir():
+            raise ValueError(f"{option}: the folder {Path(path).parent} does not exist")
     recorded = results.load(given.compare or own_file()) if given.compare is not None else None
     sizes = Sizes(stream=given.elements) if given.elements else None
     if recorded and not sizes:
