@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from emulation import build
 
-# 5 MB hold about this many over all architectures (DESIGN.md).
+# A wheel of 5 MB holds about this many over all architectures, at about 15 KB each.
 MOST_KERNELS = 300
 # 65,536 registers a multiprocessor: 80 leave room for three blocks of 256 threads, 24 of 64 warps.
 MOST_REGISTERS = 80

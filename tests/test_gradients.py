@@ -75,7 +75,7 @@ def test_gates(case, axis):
     "alpha_shape, axis", [((1,), None), ((), None), ((5,), None), ((5,), 1), ((3,), 0), ((4,), -1)]
 )
 def test_prelu(alpha_shape, axis):
-    """A10: dL/dalpha is the sum of x * g over x < 0."""
+    """dL/dalpha is the sum of x * g over x < 0."""
     x, dy = _points(5, (3, 5, 4)), _points(6, (3, 5, 4))
     alpha = np.random.default_rng(7).uniform(-0.5, 2, alpha_shape)
     dx, dalpha = bz.prelu.backward(dy, x, alpha, axis=axis)

@@ -94,6 +94,22 @@ MACHINE = re.compile(
 )
 
 
+# A reader has this repository and nothing else: no design notes kept elsewhere, no tracker.
+ELSEWHERE = re.compile(r"\b[A-Z]{3,}\.md\b|\b[Ii]ssues? #?\d")
+
+
+def test_nothing_points_outside():
+    found = []
+    for path in tracked():
+        if path.suffix in (".json", ".png", ".svg"):
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            cited = [word for word in ELSEWHERE.findall(line) if not (ROOT / word).is_file()]
+            if cited:
+                found.append(f"{named(path)}:{number}: {cited[0]}")
+    assert not found, "\n".join(found)
+
+
 def test_nothing_unfinished_and_no_machine():
     found = []
     for path in tracked():

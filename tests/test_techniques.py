@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The numbers TECHNIQUES.md asks for, by row id."""
+"""What courses and papers claim of the activations, one claim a test: A1 is the first of those about activations.
+
+Claims of other families are numbered the same way in tests of their own; a claim about speed is an experiment in bench/.
+"""
 
 import sys
 
@@ -130,7 +133,7 @@ def test_a16_activations_are_not_symmetric():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a14_fused_with_a_linear_layer(dtype):
-    """In place over the result of the linear layer, the same bits as apart (row A14's chain comes with batch norm)."""
+    """In place over the result of the linear layer, the same bits as apart."""
     rng = np.random.default_rng(4)
     z = (rng.normal(size=(20, 30)) @ rng.normal(size=(30, 10))).astype(dtype)
     apart = bz.gelu(z)

@@ -18,7 +18,7 @@ from test_native_golden import FLAGS
 ROOT = Path(__file__).resolve().parent.parent
 # name: (flags as in CMakeLists.txt, the name of a full-width register)
 TARGETS = {"v3": (["-march=x86-64-v3"], "ymm"), "v4": (["-march=x86-64-v4", "-mprefer-vector-width=512"], "zmm")}
-# Integer arithmetic of 128 bits, which no vector unit has; DESIGN.md asks no speed of these two.
+# Integer arithmetic of 128 bits, which no vector unit has; no speed is asked of these two.
 EXEMPT = {"math.sin", "math.cos"}
 COMPUTES = r"\tv(add|sub|mul|div|sqrt|max|min|cmp\w*|blend\w*|and|andn|or|xor|f(n?m(add|sub)\w+))p[sd]\t"
 

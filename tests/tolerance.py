@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How exact a result must be, from its dtype alone; the contract is DESIGN.md's. No operation is named here.
+"""How exact a result must be, from its dtype alone; the contract is docs/numbers.md's. No operation is named here.
 
 |error| <= ulps * ulp(y) + c * 2^-p * min(1, |x|), p the precision of the compute type (24 or 53); 16-bit results are the
 correctly rounded truth wherever the float32 bound decides it.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""TECHNIQUES A15: "exp() is a bit compute expensive", "ReLU very computationally efficient": the bytes a second that
-cheap and dear activations reach, against the copy bandwidth. `--quick` for small arrays."""
+"""Claim A15: "exp() is a bit compute expensive", "ReLU very computationally efficient": the bytes a second that cheap and
+dear activations reach, against the copy bandwidth. `--quick` for small arrays. tests/test_techniques.py says what a claim is."""
 
 import sys
 
