@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The losses and the softmax family of the reference: against PyTorch in float64, their own differences, and the rows
-E1 to E13 of TECHNIQUES.md that are about formulas."""
+"""The losses and the softmax family of the reference: against PyTorch in float64, their own differences, and the claims
+E1 to E13 about formulas (tests/test_techniques.py says what a claim is)."""
 
 import inspect
 
@@ -248,7 +248,7 @@ def test_errors():
         reference.huber(LOGITS, TARGET, delta=0)
 
 
-# The rows of TECHNIQUES.md.
+# Claims by number.
 
 
 def test_e1_e2_reductions_of_the_risk():
