@@ -6,6 +6,7 @@
 
 #include <mutex>
 
+#include "../cpu/chain.h"
 #include "../cpu/elementwise.h"
 #include "../cuda/abi.h"
 
@@ -14,6 +15,9 @@ namespace {
 
 // Giving the GIL away and taking it back costs about 0.1 us uncontended, far more contended.
 constexpr int64_t kReleasePicoseconds = 20'000'000;
+
+// A usual chain's element, for that decision.
+constexpr int64_t kChainPicoseconds = 200;
 
 #if !defined(BRAZEN_CUDA_WHY_NOT)
 #define BRAZEN_CUDA_WHY_NOT ""
@@ -26,6 +30,8 @@ struct CudaLibrary {
   decltype(&brazen_cuda_describe) describe = nullptr;
   decltype(&brazen_cuda_elementwise) elementwise = nullptr;
   decltype(&brazen_cuda_reduction) reduction = nullptr;
+  decltype(&brazen_cuda_chain) chain = nullptr;
+  decltype(&brazen_cuda_fill) fill = nullptr;
 };
 
 template <class Function>
@@ -47,7 +53,8 @@ CudaLibrary open_library(const std::string& path) {
   }
   if (!find(library, "brazen_cuda_describe", library.describe) ||
       !find(library, "brazen_cuda_elementwise", library.elementwise) ||
-      !find(library, "brazen_cuda_reduction", library.reduction))
+      !find(library, "brazen_cuda_reduction", library.reduction) ||
+      !find(library, "brazen_cuda_chain", library.chain) || !find(library, "brazen_cuda_fill", library.fill))
     return library;
   cuda::Description description{};
   char message[512] = "";
@@ -119,6 +126,18 @@ void execute(const ElementwiseCall& call, const ArrayView& x) {
 void execute(const ReductionCall& call, const ArrayView& x) {
   if (x.device == kHost) return run_on_cpu(call, call.terms.cost_picoseconds());
   launch(call, usable_library().reduction, x, kRegistry.operations[call.terms.operation].info.name);
+}
+
+void execute(const ChainCall& call, const ArrayView& x, const char* operation) {
+  if (call.layout.size == 0) return;
+  if (x.device == kHost) return run_on_cpu(call, call.layout.size * kChainPicoseconds);
+  launch(call, usable_library().chain, x, operation);
+}
+
+void execute(const FillCall& call, const ArrayView& out, const char* operation) {
+  if (call.layout.size == 0) return;
+  if (out.device == kHost) return run_on_cpu(call, call.layout.size * kChainPicoseconds);
+  launch(call, usable_library().fill, out, operation);
 }
 
 py::dict cuda_info() {

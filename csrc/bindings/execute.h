@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../core/call.h"
+#include "../core/chain.h"
 #include "arrays.h"
 
 namespace brazen::bindings {
@@ -10,6 +11,9 @@ namespace brazen::bindings {
 // `x` tells where: its device and stream.
 void execute(const ElementwiseCall& call, const ArrayView& x);
 void execute(const ReductionCall& call, const ArrayView& x);
+// `operation` names the call in messages.
+void execute(const ChainCall& call, const ArrayView& x, const char* operation);
+void execute(const FillCall& call, const ArrayView& out, const char* operation);
 
 // What the doctor says about the CUDA library: {"library", "archs", "runtime", "driver", "devices", "why_not"}.
 py::dict cuda_info();

@@ -264,6 +264,8 @@ PyObject* get_parameters(PyObject* self, void*) {
   return values;
 }
 
+PyTypeObject* kernel_type = nullptr;  // owned for the process
+
 PyObject* get_operation(PyObject* self, void*) { return PyLong_FromLong(reinterpret_cast<Kernel*>(self)->operation); }
 
 }  // namespace
@@ -285,7 +287,18 @@ void add_kernel_type(py::module_& module) {
                                 {0, nullptr}};
   static PyType_Spec spec = {"brazen._core.Kernel", sizeof(Kernel), 0,
                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_VECTORCALL, slots};
-  module.add_object("Kernel", py::reinterpret_steal<py::object>(PyType_FromSpec(&spec)));
+  kernel_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  module.add_object("Kernel", py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(kernel_type)));
+}
+
+bool is_kernel(PyObject* object) { return PyObject_TypeCheck(object, kernel_type); }
+
+KernelView view_kernel(PyObject* object) {
+  const Kernel& kernel = *reinterpret_cast<Kernel*>(object);
+  if (!kernel.name) throw TypeMismatch("Kernel: __init__ was not called");
+  KernelView view{kernel.operation, {}};
+  for (int p = 0; p < kernel.parameter_count; ++p) view.parameters[p] = kernel.parameters[p];
+  return view;
 }
 
 std::string operation_name(int operation) {

@@ -7,6 +7,7 @@
 #include "../cpu/isa.h"
 #include "../cpu/threads.h"
 #include "arrays.h"
+#include "chain.h"
 #include "execute.h"
 #include "gates.h"
 #include "kernel.h"
@@ -71,6 +72,7 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled part of brazen; everything public about it is re-exported by the package.";
   add_kernel_type(module);
   add_gates(module);
+  add_chain(module);
   module.def("operations", operations, "The registry: name, family and parameters of every operation.");
   module.def("isa", [] { return std::string(cpu::kernels().isa); }, "The instruction set in use.");
   module.def("isas", cpu::runnable_isas, "The instruction sets this build and machine can run, best first.");

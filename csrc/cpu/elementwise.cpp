@@ -27,11 +27,10 @@ struct Chunks {
   int64_t end(int64_t i) const { return std::min(size, first + i * length); }
 };
 
-Chunks cut(const ElementwiseCall& call) {
-  const Layout& layout = call.layout;
+Chunks cut(const Layout& layout, bool fresh) {
   const Operand& out = layout.operands[layout.operand_count - 1];
   const int64_t item = itemsize(out.dtype);
-  if (call.fresh && layout.contiguous(out) && layout.size * item >= 2 * kStreamBytes) {
+  if (fresh && layout.contiguous(out) && layout.size * item >= 2 * kStreamBytes) {
     // Two threads that first touch one huge page of a fresh result wait for each other.
     const int64_t before = -reinterpret_cast<uintptr_t>(out.data) % kHugePage / item;
     return {std::min(before ? before : kHugePage / item, layout.size), kHugePage / item, layout.size};
@@ -43,18 +42,21 @@ Chunks cut(const ElementwiseCall& call) {
 
 }  // namespace
 
-void run(const ElementwiseCall& call) {
-  const int64_t size = call.layout.size;
-  if (size == 0) return;
-  const Pass pass(call);
-  const int64_t picoseconds = std::max(call.cost_picoseconds(), size * kMemoryPicoseconds);
-  if (picoseconds < kParallelPicoseconds || thread_count() == 1) {
+void run_pass(const Pass& pass, const Layout& layout, bool fresh, int64_t picoseconds) {
+  const int64_t size = layout.size;
+  if (std::max(picoseconds, size * kMemoryPicoseconds) < kParallelPicoseconds || thread_count() == 1) {
     const FloatState guard;
     pass(0, size);
     return;
   }
-  const Chunks chunks = cut(call);
+  const Chunks chunks = cut(layout, fresh);
   parallel_for(chunks.count(), [&](int64_t i) { pass(chunks.begin(i), chunks.end(i)); });
+}
+
+void run(const ElementwiseCall& call) {
+  if (call.layout.size == 0) return;
+  const Pass pass(call);
+  run_pass(pass, call.layout, call.fresh, call.cost_picoseconds());
 }
 
 void stream_copy(void* to, const void* from, int64_t bytes) {

@@ -11,6 +11,10 @@ void run(const ElementwiseCall& call);
 
 void run(const ReductionCall& call);
 
+// The whole of a pass, by as many threads as its work is worth.
+class Pass;
+void run_pass(const Pass& pass, const Layout& layout, bool fresh, int64_t picoseconds);
+
 // B of the benchmarks: a copy by all threads with stores past the caches.
 void stream_copy(void* to, const void* from, int64_t bytes);
 

@@ -8,6 +8,10 @@
 
 namespace brazen::cpu {
 inline namespace BRAZEN_TARGET {
+
+// Each from its own file.
+extern const ChainKernels kChainKernels;
+
 namespace {
 
 // The runs of one call are equal or apart, never shifted, so iterations are independent.
@@ -155,6 +159,7 @@ constexpr void register_type(KernelTable& table, int type) {
 constexpr KernelTable make_table() {
   KernelTable table{};
   table.isa = BRAZEN_TEXT(BRAZEN_TARGET);
+  table.chain = &kChainKernels;
   Activations::for_each<float>([&]<class Op>(int i) {
     if constexpr (requires { Op::brief(0.0f); }) table.brief[kFirstActivation + i] = brief<Op>;
   });

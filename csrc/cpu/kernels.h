@@ -14,8 +14,11 @@ namespace brazen::cpu {
 // be the same run as an input, never a shifted one.
 using TileKernel = void (*)(const double* parameters, const void* const* in, void* const* out, size_t n);
 
+struct ChainKernels;
+
 struct KernelTable {
   const char* isa;
+  const ChainKernels* chain;
   TileKernel kernels[kOperations][kDirections][kComputeTypes];
   TileKernel brief[kOperations];  // forward for bfloat16 storage; null where the float kernel serves
   // Indexed by the 16-bit DTypes.

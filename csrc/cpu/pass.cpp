@@ -4,7 +4,16 @@
 
 namespace brazen::cpu {
 
-Pass::Pass(const ElementwiseCall& call) : layout_(call.layout) {
+namespace {
+
+int64_t row_of(const Layout& layout) {
+  const int64_t last = layout.ndim > 1 ? layout.shape[layout.ndim - 1] : 0;
+  return last >= kRowElements ? last : 0;
+}
+
+}  // namespace
+
+Pass::Pass(const ElementwiseCall& call) : layout_(call.layout), row_(row_of(call.layout)) {
   kernel_ = table_.kernels[call.operation][static_cast<int>(call.direction)][call.is_double()];
   if (call.is_brief() && table_.brief[call.operation]) kernel_ = table_.brief[call.operation];
   compute_size_ = call.is_double() ? 8 : 4;
@@ -14,29 +23,66 @@ Pass::Pass(const ElementwiseCall& call) : layout_(call.layout) {
     group_parameters_[0] = call.pieces;
     parameters_ = group_parameters_;
   }
-  row_ = layout_.ndim > 1 && layout_.shape[layout_.ndim - 1] >= kRowElements ? layout_.shape[layout_.ndim - 1] : 0;
   int total = 0;
   for (int k = 0; k < layout_.operand_count; ++k) total += layout_.operands[k].count;
-  if (total > 8) {
+  if (total > kFewArrays) {
     many_arrays_.resize(total);
     arrays_ = many_arrays_.data();
   }
+  for (int k = 0; k < layout_.operand_count; ++k) add_arrays(layout_.operands[k], k >= call.input_count);
+  finish();
+}
+
+Pass::Pass(const ChainCall& call)
+    : layout_(call.layout), program_(std::in_place, call, table_), row_(row_of(call.layout)), direct_(false) {
+  compute_size_ = program_->is_double() ? 8 : 4;
+  cheap_ = program_->picoseconds() < kCheapPicoseconds;
+  for (int k = 0; k < layout_.operand_count; ++k) add_arrays(layout_.operands[k], k >= call.input_count);
+  if (program_->noise_input() >= 0) arrays_[program_->noise_input()].access = Access::noise;
+  // One value for the tile: all tiles keep to rows along which no coefficient changes, or nothing changes anywhere.
+  const uint32_t coefficients = program_->coefficients();
+  single_ = coefficients != 0;
+  for (int k = 0; k < inputs_; ++k) {
+    if (!(coefficients >> k & 1)) continue;
+    const Array& array = arrays_[k];
+    const bool along_row = row_ && array.operand->strides[layout_.ndim - 1] == 0 &&
+                           naturally_aligned(array.base, *array.operand) && array.size == compute_size_;
+    single_ = single_ && (along_row || array.access == Access::uniform);
+  }
+  for (int k = 0; k < inputs_; ++k)
+    if (single_ && coefficients >> k & 1 && arrays_[k].access != Access::uniform) arrays_[k].access = Access::single;
+  finish();
+}
+
+void Pass::add_arrays(const Operand& operand, bool is_output) {
+  for (int piece = 0; piece < operand.count; ++piece) {
+    char* base = static_cast<char*>(operand.data) + piece * operand.step;
+    Array array{&operand, base, itemsize(operand.dtype), access_of(operand, base), false};
+    array.streamed = is_output && array.is_run() && layout_.size * array.size >= kStreamBytes && !aliases_input(base);
+    arrays_[count_++] = array;
+  }
+  if (!is_output) inputs_ = count_;
+}
+
+void Pass::finish() {
   bool needs_rows = false;
-  for (int k = 0; k < layout_.operand_count; ++k) {
-    const Operand& operand = layout_.operands[k];
-    const bool is_output = k >= call.input_count;
-    for (int piece = 0; piece < operand.count; ++piece) {
-      char* base = static_cast<char*>(operand.data) + piece * operand.step;
-      Array array{&operand, base, itemsize(operand.dtype), access_of(operand, base), false};
-      array.streamed = is_output && array.is_run() && layout_.size * array.size >= kStreamBytes && !aliases_input(base);
-      direct_ = direct_ && array.access == Access::packed && !array.streamed && array.size == compute_size_;
-      streams_ = streams_ || array.streamed;
-      needs_rows = needs_rows || array.access == Access::rows;
-      arrays_[count_++] = array;
-    }
-    if (!is_output) inputs_ = count_;
+  for (int k = 0; k < count_; ++k) {
+    const Array& array = arrays_[k];
+    direct_ = direct_ && array.access == Access::packed && !array.streamed && array.size == compute_size_;
+    streams_ = streams_ || array.streamed;
+    needs_rows = needs_rows || array.access == Access::rows || array.access == Access::single;
   }
   if (!needs_rows) row_ = 0;
+  if (row_ || layout_.ndim < 2) return;
+  const int last = layout_.ndim - 1;
+  for (int k = 0; k < inputs_; ++k) {
+    Array& array = arrays_[k];
+    if (array.access != Access::strided || array.operand->strides[last] == 0) continue;
+    bool repeats = true;
+    for (int d = 0; d < last; ++d) repeats = repeats && array.operand->strides[d] == 0;
+    if (repeats && layout_.shape[last] <= kTileElements) array.access = Access::periodic, period_ = layout_.shape[last];
+  }
+  if (period_) tile_ = kTileElements / period_ * period_;
 }
 
 Pass::Access Pass::access_of(const Operand& operand, const char* base) const {
@@ -77,33 +123,62 @@ void Pass::run_direct(int64_t begin, int64_t end) const {
   kernel_(parameters_, in, out, end - begin);
 }
 
+void Pass::begin(Tiles& tiles) const {
+  tiles.scratch = thread_scratch(scratch_bytes());
+  for (int k = 0; k < inputs_; ++k) tiles.phases[k] = -1;
+}
+
+void Pass::load(Tiles& tiles, const Place& at, int64_t n) const {
+  unsigned char *scratch = tiles.scratch, *narrow_tile = scratch + count_ * tile_bytes();
+  const void** in = tiles.in;
+  int64_t* phases = tiles.phases;
+  for (int k = 0; k < inputs_; ++k) {
+    const Array& array = arrays_[k];
+    unsigned char* tile = scratch + k * tile_bytes();
+    switch (array.access) {
+      case Access::packed:
+      case Access::rows: in[k] = use_run(table_, array.operand->dtype, address(array, at), n, tile); break;
+      case Access::single: in[k] = address(array, {at.index, at.row, 0}); break;
+      case Access::noise: in[k] = draw_noise(array, at, n, tile, narrow_tile); break;
+      case Access::uniform:
+        if (phases[k] == 0) break;
+        phases[k] = 0;
+        in[k] = gather_run(table_, layout_, *array.operand, array.base, 0, 0, std::min(kTileElements, layout_.size),
+                           tile, narrow_tile);
+        break;
+      case Access::periodic:
+        if (phases[k] == at.index % period_) break;
+        phases[k] = at.index % period_;
+        in[k] = gather_run(table_, layout_, *array.operand, array.base, 0, at.index, tile_, tile, narrow_tile);
+        break;
+      case Access::strided:
+        in[k] = gather_run(table_, layout_, *array.operand, array.base, 0, at.index, n, tile, narrow_tile);
+    }
+  }
+}
+
+void Pass::apply(const void* const* in, void* const* out, int64_t n, unsigned char* scratch) const {
+  if (program_)
+    (*program_)(in, out, n, single_, scratch + (count_ + 1) * tile_bytes(), tile_bytes());
+  else
+    kernel_(parameters_, in, out, n);
+}
+
 void Pass::run_tiles(int64_t begin, int64_t end) const {
-  const int64_t tile_bytes = kTileElements * compute_size_;
-  unsigned char* scratch = thread_scratch((count_ + 1) * tile_bytes);
-  unsigned char* narrow_tile = scratch + count_ * tile_bytes;
-  const void* in[kMaxArrays];
+  Tiles tiles;
+  this->begin(tiles);
+  unsigned char *scratch = tiles.scratch, *narrow_tile = scratch + count_ * tile_bytes();
   void* out[kMaxArrays];
-  for (int k = 0; k < inputs_; ++k)
-    if (arrays_[k].access == Access::uniform)
-      in[k] = gather_run(table_, layout_, *arrays_[k].operand, arrays_[k].base, 0, begin,
-                         std::min(kTileElements, end - begin), scratch + k * tile_bytes, narrow_tile);
 
   Place at = place(begin);
   while (at.index < end) {
-    int64_t n = std::min(kTileElements, end - at.index);
+    int64_t n = std::min(tile_, end - at.index);
     if (row_) n = std::min(n, row_ - at.column);
-    for (int k = 0; k < inputs_; ++k) {
-      const Array& array = arrays_[k];
-      void* tile = scratch + k * tile_bytes;
-      if (array.is_run())
-        in[k] = use_run(table_, array.operand->dtype, address(array, at), n, tile);
-      else if (array.access == Access::strided)
-        in[k] = gather_run(table_, layout_, *array.operand, array.base, 0, at.index, n, tile, narrow_tile);
-    }
+    load(tiles, at, n);
     for (int k = inputs_; k < count_; ++k) {
       const Array& array = arrays_[k];
       const bool in_place = array.is_run() && !array.streamed && array.size == compute_size_;
-      out[k - inputs_] = in_place ? address(array, at) : reinterpret_cast<char*>(scratch + k * tile_bytes);
+      out[k - inputs_] = in_place ? address(array, at) : reinterpret_cast<char*>(scratch + k * tile_bytes());
     }
     const Place next = place(at.index + n);
     const char* ahead[kMaxArrays];
@@ -116,11 +191,44 @@ void Pass::run_tiles(int64_t begin, int64_t end) const {
         for (int64_t byte = 0; byte < n * arrays_[0].size; byte += 64) __builtin_prefetch(ahead[k] + byte);
       ahead_count = 0;
     }
-    kernel_(parameters_, in, out, n);
+    apply(tiles.in, out, n, scratch);
     for (int k = inputs_; k < count_; ++k)
       store(arrays_[k], at, n, out[k - inputs_], narrow_tile, ahead, k == count_ - 1 ? ahead_count : 0);
     at = next;
   }
+}
+
+void Pass::compute(Tiles& tiles, int64_t begin, int64_t n, void* const* out) const {
+  if (!tiles.scratch) this->begin(tiles);
+  for (Place at = place(begin); at.index < begin + n;) {
+    int64_t length = std::min(tile_, begin + n - at.index);
+    if (row_) length = std::min(length, row_ - at.column);
+    load(tiles, at, length);
+    void* to[2];
+    for (int k = 0; k < count_ - inputs_; ++k) to[k] = static_cast<char*>(out[k]) + (at.index - begin) * compute_size_;
+    apply(tiles.in, to, length, tiles.scratch);
+    at = place(at.index + length);
+  }
+}
+
+const void* Pass::draw_noise(const Array& array, const Place& at, int64_t n, unsigned char* tile,
+                             unsigned char* spare) const {
+  const Operand& operand = *array.operand;
+  const int64_t first = reinterpret_cast<int64_t>(array.base);
+  const bool pieces = program_->chain().noise == Noise::dropout;
+  const int64_t item = pieces ? 2 : compute_size_;
+  const void* drawn = tile;
+  int64_t done = 0;
+  Cursor(layout_, operand, 0, at.index).runs(n, [&](int64_t offset, int64_t length, int64_t stride) {
+    if (length == n) {
+      drawn = draw(table_, program_->chain(), program_->is_double(), first + offset, stride, n, tile);
+      return;
+    }
+    const void* part = draw(table_, program_->chain(), program_->is_double(), first + offset, stride, length, spare);
+    memcpy(tile + done * item, part, length * item);
+    done += length;
+  });
+  return drawn;
 }
 
 Pass::Place Pass::place(int64_t index) const {

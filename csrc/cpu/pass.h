@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One elementwise call on tiles that fit into L1: where each array's tile lies, what is copied, converted or streamed.
-// No thread and no formula here.
+// One elementwise call or chain on tiles that fit into L1: where each array's tile lies, what is copied, converted or
+// streamed. No thread and no formula here.
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "../core/call.h"
+#include "chain.h"
+#include "noise.h"
 #include "scratch.h"
 #include "tiles.h"
 
@@ -20,11 +23,13 @@ inline constexpr int64_t kRowElements = 128;
 inline constexpr int64_t kCheapPicoseconds = 150;
 // Outputs past this size go past the caches (measured: 1 MiB of L2 and a share of 32 MiB L3 a core).
 inline constexpr int64_t kStreamBytes = 8 << 20;
+inline constexpr int kFewArrays = kMaxOperands;
 inline constexpr int kMaxArrays = 72;  // dy + 64 pieces and spare: the kernels' flattened pointer lists
 
 class Pass {
  public:
   explicit Pass(const ElementwiseCall& call);
+  explicit Pass(const ChainCall& call);
   Pass(const Pass&) = delete;
 
   void operator()(int64_t begin, int64_t end) const {
@@ -35,12 +40,28 @@ class Pass {
     if (streams_) table_.stream_fence();
   }
 
+  // The inputs of the tile at hand. It lies in the thread's scratch, so between two calls of `compute` with it no other
+  // pass may run on the thread.
+  struct Tiles {
+    unsigned char* scratch = nullptr;
+    const void* in[kMaxArrays];
+    int64_t phases[kMaxArrays];  // where a repeating operand's tile begins; -1: not gathered yet
+  };
+  // The outputs of elements [begin, begin + n) in the compute type, at most kTileElements of them, into tiles of the
+  // caller's; no array is written. For chains.
+  void compute(Tiles& tiles, int64_t begin, int64_t n, void* const* out) const;
+
+  int picoseconds() const { return program_->picoseconds(); }
+
  private:
   enum class Access {
-    packed,   // one run of memory in the order of the pass
-    rows,     // each row of the last axis is a run
-    uniform,  // one value for all
-    strided,  // anything else: gathered and scattered
+    packed,    // one run of memory in the order of the pass
+    rows,      // each row of the last axis is a run
+    uniform,   // one value for all
+    periodic,  // nothing but the last axis matters, and that is short: one gathered tile serves many
+    single,    // a chain's coefficient that is one value for the tile
+    noise,     // drawn, not read
+    strided,   // anything else: gathered and scattered
   };
 
   struct Array {
@@ -59,7 +80,17 @@ class Pass {
     int64_t index, row, column;
   };
 
+  void add_arrays(const Operand& operand, bool is_output);
+  void finish();
   Access access_of(const Operand& operand, const char* base) const;
+  void begin(Tiles& tiles) const;
+  void load(Tiles& tiles, const Place& at, int64_t n) const;
+  void apply(const void* const* in, void* const* out, int64_t n, unsigned char* scratch) const;
+  const void* draw_noise(const Array& array, const Place& at, int64_t n, unsigned char* tile,
+                         unsigned char* spare) const;
+  // Tiles: one for each array, one for narrow elements, and those of the chain.
+  int64_t tile_bytes() const { return (kTileElements + kDrawSlack) * compute_size_; }
+  int64_t scratch_bytes() const { return (count_ + 1 + ChainProgram::kWorkTiles) * tile_bytes(); }
   bool aliases_input(const char* base) const;
   void run_direct(int64_t begin, int64_t end) const;
   void run_tiles(int64_t begin, int64_t end) const;
@@ -71,16 +102,20 @@ class Pass {
 
   const Layout& layout_;
   const KernelTable& table_ = kernels();
-  TileKernel kernel_;
-  const double* parameters_;
+  TileKernel kernel_ = nullptr;
+  std::optional<ChainProgram> program_;
+  const double* parameters_ = nullptr;
   double group_parameters_[kMaxParameters];
   std::vector<Array> many_arrays_;
-  Array few_arrays_[8];
+  Array few_arrays_[kFewArrays];
   Array* arrays_ = few_arrays_;
   int inputs_ = 0, count_ = 0;
   int64_t compute_size_;
   int64_t row_;         // elements of the last axis where tiles keep to its rows, else 0
-  bool direct_ = true;  // every array can be handed to the kernel as it lies
+  int64_t period_ = 0;  // elements of the last axis where something repeats with it, else 0
+  int64_t tile_ = kTileElements;
+  bool single_ = false;  // a chain's coefficients are one value for the tile
+  bool direct_ = true;   // every array can be handed to the kernel as it lies
   bool streams_ = false;
   bool cheap_;
 };

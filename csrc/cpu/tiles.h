@@ -122,6 +122,7 @@ inline void scatter_run(const Layout& layout, const Operand& operand, char* base
                         const void* tile) {
   const Cursor cursor(layout, operand, 0, index);
   switch (itemsize(operand.dtype)) {
+    case 1: scatter(base, cursor, static_cast<const uint8_t*>(tile), n); break;
     case 4: scatter(base, cursor, static_cast<const uint32_t*>(tile), n); break;
     case 8: scatter(base, cursor, static_cast<const uint64_t*>(tile), n); break;
     default: scatter(base, cursor, static_cast<const uint16_t*>(tile), n);

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "../core/call.h"
+#include "../core/chain.h"
 
 #if defined(BRAZEN_CUDA_LIBRARY)
 #define BRAZEN_ABI extern "C" __attribute__((visibility("default")))
@@ -43,3 +44,5 @@ BRAZEN_ABI brazen::cuda::Status brazen_cuda_elementwise(const brazen::Elementwis
                                                         const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_reduction(const brazen::ReductionCall* call,
                                                       const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_chain(const brazen::ChainCall* call, const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_fill(const brazen::FillCall* call, const brazen::cuda::Launch* launch);

@@ -50,5 +50,60 @@ FORMULA uint32_t piece(const PhiloxBlock& block, int index) {
   return block.words[index / 2] >> (16 * (index % 2)) & 0xffffu;
 }
 
+// Random values take four elements a block in float, two in double: a value's word has its width, low half first.
+template <class T>
+inline constexpr int kValuesPerBlock = sizeof(T) == 4 ? 4 : 2;
+
+template <class T>
+struct WordOf {
+  using type = uint32_t;
+};
+template <>
+struct WordOf<double> {
+  using type = uint64_t;
+};
+template <class T>
+using Word = typename WordOf<T>::type;
+
+// The word of a block's value `index`.
+FORMULA uint32_t word(const PhiloxBlock& block, int index, float) { return block.words[index]; }
+FORMULA uint64_t word(const PhiloxBlock& block, int index, double) {
+  return block.words[2 * index] | uint64_t(block.words[2 * index + 1]) << 32;
+}
+
+// In [0, 1), every value a multiple of 2^-24 or 2^-53.
+FORMULA float uniform(uint32_t word) { return float(word >> 8) * 0x1p-24f; }
+FORMULA double uniform(uint64_t word) { return double(word >> 11) * 0x1p-53; }
+
+// A point of the plane by Box and Muller (1958): radius from one word, angle from another.
+template <class T>
+struct NormalPair {
+  T even, odd;
+};
+
+// The angle is 2 pi * word / 2^32, reduced exactly to the nearest quarter turn before it is rounded.
+template <class T>
+FORMULA NormalPair<T> normal_pair(T radius, T angle, uint32_t quarter) {
+  const T sine = math::detail::sin_reduced(angle, T(0)), cosine = math::detail::cos_reduced(angle, T(0));
+  const T x = (quarter & 1u) != 0u ? sine : cosine, y = (quarter & 1u) != 0u ? cosine : sine;
+  return {radius * (((quarter + 1u) & 2u) != 0u ? -x : x), radius * ((quarter & 2u) != 0u ? -y : y)};
+}
+
+// The words of two neighbouring elements give both their values. At most 5.77 standard deviations.
+FORMULA NormalPair<float> normal(uint32_t first, uint32_t second) {
+  const float u = (float(first >> 9) + 0.5f) * 0x1p-23f;
+  const uint32_t quarter = (second + 0x20000000u) >> 30;
+  const float angle = float(int32_t(second - (quarter << 30))) * 0x1.921fb6p-30f;  // 2 pi / 2^32
+  return normal_pair(math::sqrt(-2.0f * math::log(u)), angle, quarter);
+}
+
+// At most 8.57 standard deviations.
+FORMULA NormalPair<double> normal(uint64_t first, uint64_t second) {
+  const double u = (double(first >> 12) + 0.5) * 0x1p-52;
+  const uint64_t quarter = (second + 0x2000000000000000u) >> 62;
+  const double angle = double(int64_t(second - (quarter << 62))) * 0x1.921fb54442d18p-62;  // 2 pi / 2^64
+  return normal_pair(math::sqrt(-2.0 * math::log(u)), angle, uint32_t(quarter));
+}
+
 }  // namespace BRAZEN_TARGET
 }  // namespace brazen

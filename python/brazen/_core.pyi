@@ -11,6 +11,8 @@ __all__: list[str] = [
     "Kernel",
     "available_cpus",
     "cuda_info",
+    "fused_backward",
+    "fused_forward",
     "gate_backward",
     "gate_forward",
     "isa",
@@ -22,6 +24,7 @@ __all__: list[str] = [
     "operations",
     "prelu_backward",
     "prelu_forward",
+    "random_fill",
     "set_isa",
     "set_num_threads",
     "stream_copy",
@@ -55,6 +58,32 @@ class Kernel:
 
 def available_cpus() -> int: ...
 def cuda_info() -> dict[str, typing.Any]: ...
+def fused_backward(
+    dy: typing.Any,
+    x: typing.Any,
+    scale: typing.Any,
+    bias: typing.Any,
+    add: typing.Any,
+    activation: typing.Any,
+    noise: typing.Any,
+    noise_shape: typing.Any,
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    wants_dadd: bool,
+    dx: typing.Any,
+    dadd: typing.Any,
+) -> tuple: ...
+def fused_forward(
+    x: typing.Any,
+    scale: typing.Any,
+    bias: typing.Any,
+    add: typing.Any,
+    activation: typing.Any,
+    noise: typing.Any,
+    noise_shape: typing.Any,
+    add_after: typing.Any,
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    out: typing.Any,
+) -> typing.Any: ...
 def gate_backward(operation: str, dy: typing.Any, x: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
 def gate_forward(operation: str, x: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
 def isa() -> str:
@@ -86,6 +115,21 @@ def prelu_backward(
     dy: typing.Any, x: typing.Any, alpha: typing.Any, axis: typing.Any, out: typing.Any, dalpha: typing.Any
 ) -> tuple: ...
 def prelu_forward(x: typing.Any, alpha: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
+def random_fill(
+    kind: str,
+    out: typing.Any,
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+    shift: typing.SupportsFloat | typing.SupportsIndex,
+    threshold: typing.SupportsInt | typing.SupportsIndex,
+    seed: typing.Any,
+    step: typing.Any,
+    site: typing.Any,
+    offset: typing.Any,
+) -> typing.Any:
+    """
+    Fills `out` in C order of its shape.
+    """
+
 def set_isa(name: str) -> None:
     """
     Test-only: switches the kernels; '' returns to the best.
