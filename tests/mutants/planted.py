@@ -32,7 +32,7 @@ PLANTED = {
     ],
     "csrc/formulas/reduction.h": [
         ("for (int offset = kLanes / 2; offset > 0; offset /= 2)\n    for (int lane = 0; lane < offset; ++lane) lanes[lane] += lanes[lane + offset];", "for (int lane = 1; lane < kLanes; ++lane) lanes[0] += lanes[lane];"),
-        ("i + width < count; i += 2 * width", "i + 2 * width <= count; i += 2 * width"),
+        ("i + width < count; i += 2 * width) partials", "i + 2 * width <= count; i += 2 * width) partials"),
         ("inline constexpr int kLanes = 32;", "inline constexpr int kLanes = 16;"),
         ("inline constexpr int kChunkRows = 1024;", "inline constexpr int kChunkRows = 512;"),
     ],
@@ -62,7 +62,7 @@ PLANTED = {
         ("offset_ -= position_[axis] * operand_.strides[axis];", "offset_ -= (position_[axis] - 1) * operand_.strides[axis];"),
     ],
     "csrc/cpu/pass.cpp": [
-        ("int64_t n = std::min(kTileElements, end - at.index);", "int64_t n = std::min(kTileElements, end - begin);"),
+        ("int64_t n = std::min(tile_, end - at.index);", "int64_t n = std::min(tile_, end - begin);"),
         ("if (row_) n = std::min(n, row_ - at.column);", ""),
         ("char* base = static_cast<char*>(operand.data) + piece * operand.step;", "char* base = static_cast<char*>(operand.data) + (piece ? 1 : 0) * operand.step;"),
         ("uniform = uniform && operand.strides[d] == 0;", "uniform = operand.strides[d] == 0;"),
