@@ -99,7 +99,7 @@ class Fused:
     __name__ = __qualname__ = "fused"
 
     def _stages(self, x, bias, scale, add_after, axis):
-        if not -x.ndim <= axis < max(x.ndim, 1):
+        if (bias is not None or scale is not None) and not -x.ndim <= axis < x.ndim:
             raise ValueError(f"fused: axis is {axis}, x has {x.ndim} axes")
         axis = axis % max(x.ndim, 1)
         if add_after is not None and add_after.shape != x.shape:
