@@ -10,9 +10,9 @@ __all__ = ["__version__", "info", "num_threads", "set_num_threads", *_operations
 
 
 def __getattr__(name):
-    """Loads the parts that need more than NumPy only when they are asked for."""
-    if name == "reference":
+    """Loads the parts that `import brazen` would be slower for only when they are asked for."""
+    if name in ("reference", "schedules"):
         import importlib
 
-        return importlib.import_module("brazen.reference")
+        return importlib.import_module(f"brazen.{name}")
     raise AttributeError(f"module 'brazen' has no attribute {name!r}")
