@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The dropout family of the reference: the rows J1 to J15, J18 and J19 of TECHNIQUES.md that are about formulas."""
+"""The dropout family of the reference: the claims J1 to J15, J18 and J19 about formulas (tests/test_techniques.py says what
+a claim is)."""
 
 import inspect
 import itertools

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The norms of the reference: against PyTorch in float64, their own differences, and the rows I1 to I6, X7b and K8 of
-TECHNIQUES.md that are about formulas."""
+"""The norms of the reference: against PyTorch in float64, their own differences, and the claims I1 to I6, X7b and K8 about
+formulas (tests/test_techniques.py says what a claim is)."""
 
 import math
 
@@ -208,7 +208,7 @@ def test_steps_stand_apart_and_merge(pieces):
     assert close(sums.dz, whole.shift) and close(sums.dz_xhat, whole.scale)
 
 
-# The rows of TECHNIQUES.md.
+# The claims.
 
 
 def test_i1_batch_norm_forward():

@@ -45,7 +45,7 @@ def test_golden_vectors(vector):
 
 @each_vector
 def test_every_value_is_what_its_index_says(vector):
-    """The rules of DESIGN.md, element by element in Python's integers."""
+    """The rules of the generator, element by element in Python's integers."""
     integers = {bits: [random_vectors.draw(bits, i, **vector.place) for i in range(40)] for bits in (16, 32, 64)}
     assert random.pieces((40,), **vector.place).tolist() == integers[16]
     assert random.uniform(40, **vector.place).tolist() == [(word >> 8) / 2**24 for word in integers[32]]
