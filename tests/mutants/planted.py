@@ -32,7 +32,7 @@ PLANTED = {
     ],
     "csrc/formulas/reduction.h": [
         ("for (int offset = kLanes / 2; offset > 0; offset /= 2)\n    for (int lane = 0; lane < offset; ++lane) lanes[lane] += lanes[lane + offset];", "for (int lane = 1; lane < kLanes; ++lane) lanes[0] += lanes[lane];"),
-        ("i + width < count; i += 2 * width) partials", "i + 2 * width <= count; i += 2 * width) partials"),
+        ("i + width < count; i += 2 * width) partials[i * stride] +=", "i + 2 * width <= count; i += 2 * width) partials[i * stride] +="),
         ("inline constexpr int kLanes = 32;", "inline constexpr int kLanes = 16;"),
         ("inline constexpr int kChunkRows = 1024;", "inline constexpr int kChunkRows = 512;"),
     ],
@@ -94,12 +94,16 @@ PLANTED = {
         ("if (proxy->byteorder == '>')", "if (false)"),
         ("if (stride < span && view.size() > 0)", "if (false)"),
     ],
+    "csrc/bindings/arguments.cpp": [
+        ("const double rounded = narrow ? static_cast<double>(static_cast<float>(value)) : value;", "const double rounded = value;"),
+    ],
     "csrc/bindings/array_checks.cpp": [
         ("if (same || !share_memory(out, input)) return;", "return;"),
         ("if (a.high <= b.low || b.high <= a.low || !share_memory(out, input)) return;", "return;"),
     ],
     "csrc/bindings/gates.cpp": [
         ("if (x.shape[at] % pieces)", "if (false)"),
+        ("  normalize_axis(wanted, x.ndim, \"prelu\");\n", ""),
         ("alpha.view.shape[0] != x.shape[at]", "false"),
         ("return {at, x.shape[at] / 2, 2, true};", "return {x.ndim - 1, x.shape[at] / 2, 2, true};"),
         ("execute(describe_alpha_sum(dy, x, alpha, dalpha.data), x);\n", ""),
@@ -107,6 +111,7 @@ PLANTED = {
     "csrc/bindings/kernel.cpp": [
         ("require_shape(dy, dy_argument, x.ndim, x.shape, \"the shape of x\");", ""),
         ("require_dtype(out, x.dtype, out_argument, \"the dtype of x\");", ""),
+        ("if (values[p] == values[p] || parameter.standard == parameter.standard)\n", "if (false)\n"),
         ("if (x.c_contiguous && out.c_contiguous && (!backward || dy.c_contiguous)) {", "if (x.c_contiguous && out.c_contiguous) {"),
     ],
 }  # fmt: skip

@@ -2,7 +2,7 @@
 """Plants each bug of planted.py in a copy of csrc/, compiles what it touches and runs checks until one fails. `make mutants`.
 
 What was found is kept in .cache/mutants/results.json, keyed by the sources and the bug: an interrupted run goes on where
-it stopped. Only the v3 kernels are compiled with the bug, so that a comparison with the other instruction sets can see it.
+it stopped. Of what is compiled once per instruction set only v3 gets the bug, so that a comparison with the others can see it.
 """
 
 from __future__ import annotations
@@ -38,34 +38,32 @@ FLAGS = [
     "-w",
 ]
 ISAS = {"baseline": ["-march=x86-64"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]}
+# The units that CMakeLists.txt compiles once per instruction set.
+KERNELS = re.search(r"set\(BRAZEN_KERNEL_SOURCES ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text())[1].split()
 UNITS = {
-    **{f"kernels_{isa}": ("csrc/cpu/kernels.cpp", [*flags, f"-DBRAZEN_TARGET={isa}"]) for isa, flags in ISAS.items()},
     **{
-        path.stem: (path.relative_to(ROOT).as_posix(), [])
-        for path in sorted((ROOT / "csrc" / "bindings").glob("*.cpp"))
+        f"{source}_{isa}": (f"csrc/cpu/{source}.cpp", [*flags, f"-DBRAZEN_TARGET={isa}"])
+        for source in KERNELS
+        for isa, flags in ISAS.items()
     },
     **{
         path.stem: (path.relative_to(ROOT).as_posix(), [])
-        for path in sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))
-        if path.stem != "kernels"
+        for folder in ("bindings", "cpu")
+        for path in sorted((ROOT / "csrc" / folder).glob("*.cpp"))
+        if path.stem not in KERNELS
     },
 }
 
-# What has to be compiled again for a bug in a file; by default the file's own unit.
-TOUCHED = {
-    "csrc/formulas/reduction.h": ["kernels_v3", "reduction"],
-    "csrc/cpu/tiles.h": ["pass", "reduction"],
-    "csrc/core/layout.h": ["elementwise", "pass", "reduction", "kernel", "gates"],
-    "csrc/cpu/kernels.cpp": ["kernels_v3"],
-    "csrc/cpu/convert.h": ["kernels_v3"],
-}
+# Headers whose code runs outside of the kernels too; the units there that include them are compiled again.
+DRIVERS_RUN = {"csrc/formulas/reduction.h", "csrc/core/layout.h"}
+
 
 # Cheapest first; the first that fails has caught the bug.
 CHECKS = {
     "selftest": ["-m", "brazen", "selftest"],
     "registry": ["-m", "pytest", "-q", "tests/test_registry.py", "tests/test_reduction.py"],
     "conversion": ["-m", "pytest", "-q", "tests/test_conversion.py", "tests/test_golden.py"],
-    "errors": ["-m", "pytest", "-q", "tests/test_errors.py"],
+    "errors": ["-m", "pytest", "-q", "tests/test_errors.py", "tests/test_domains.py"],
     "layouts": ["-m", "pytest", "-q", "tests/test_layouts.py"],
     "values": ["-m", "pytest", "-q", "tests/test_special_values.py", "tests/test_gradients.py"],
     "sizes": ["-m", "pytest", "-q", "tests/test_sizes.py"],
@@ -75,10 +73,29 @@ CHECKS = {
 }  # fmt: skip
 
 
+def included(file: str) -> set[str]:
+    """The headers of the tree that a file sees, itself among them."""
+    seen, waiting = set(), [(ROOT / file).resolve()]
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(ROOT).as_posix()
+        if name not in seen and path.exists():
+            seen.add(name)
+            found = re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), re.MULTILINE)
+            waiting += [(path.parent / header).resolve() for header in found]
+    return seen
+
+
 def touched(file: str) -> list[str]:
-    if file in TOUCHED:
-        return TOUCHED[file]
-    return ["kernels_v3"] if file.startswith("csrc/formulas/") else [pathlib.Path(file).stem]
+    """The units to compile again for a bug in a file: of the kernels, the v3 ones alone."""
+    seeing = [name for name, (source, _) in UNITS.items() if file in included(source)]
+    kernels = [f"{source}_v3" for source in KERNELS if f"{source}_v3" in seeing]
+    if file.startswith("csrc/formulas/") and file not in DRIVERS_RUN:
+        return kernels
+    return [
+        *kernels,
+        *(name for name in seeing if not UNITS[name][0].startswith(tuple(f"csrc/cpu/{k}." for k in KERNELS))),
+    ]
 
 
 def compile_unit(name: str, tree: pathlib.Path, objects: pathlib.Path) -> subprocess.CompletedProcess:
