@@ -11,6 +11,7 @@
 #include "execute.h"
 #include "gates.h"
 #include "kernel.h"
+#include "optim.h"
 
 namespace brazen::bindings {
 namespace {
@@ -73,6 +74,7 @@ PYBIND11_MODULE(_core, module) {
   add_kernel_type(module);
   add_gates(module);
   add_chain(module);
+  add_optim(module);
   module.def("operations", operations, "The registry: name, family and parameters of every operation.");
   module.def("isa", [] { return std::string(cpu::kernels().isa); }, "The instruction set in use.");
   module.def("isas", cpu::runnable_isas, "The instruction sets this build and machine can run, best first.");

@@ -11,6 +11,7 @@ inline namespace BRAZEN_TARGET {
 
 // Each from its own file.
 extern const ChainKernels kChainKernels;
+extern const UpdateKernels kUpdateKernels;
 
 namespace {
 
@@ -173,6 +174,7 @@ constexpr KernelTable make_table() {
   table.stream_fence = stream_fence;
   table.sum_float = sum_chunk<float>;
   table.sum_double = sum_chunk<double>;
+  table.updates = &kUpdateKernels;
   return table;
 }
 

@@ -15,6 +15,7 @@ namespace brazen::cpu {
 using TileKernel = void (*)(const double* parameters, const void* const* in, void* const* out, size_t n);
 
 struct ChainKernels;
+struct UpdateKernels;
 
 struct KernelTable {
   const char* isa;
@@ -30,6 +31,7 @@ struct KernelTable {
   // The sum of up to 1,024 rows, in the order of formulas/reduction.h.
   float (*sum_float)(const float* rows, size_t n);
   double (*sum_double)(const double* rows, size_t n);
+  const UpdateKernels* updates;
 };
 
 }  // namespace brazen::cpu

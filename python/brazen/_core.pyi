@@ -5,12 +5,17 @@ The compiled part of brazen; everything public about it is re-exported by the pa
 """
 
 from __future__ import annotations
+import collections.abc
 import typing
 
 __all__: list[str] = [
     "Kernel",
+    "TensorList",
     "available_cpus",
+    "average_role",
+    "copy_role",
     "cuda_info",
+    "first_state",
     "fused_backward",
     "fused_forward",
     "gate_backward",
@@ -18,6 +23,7 @@ __all__: list[str] = [
     "isa",
     "isas",
     "load_cuda_library",
+    "max_hyper",
     "maxout_backward",
     "maxout_forward",
     "num_threads",
@@ -28,6 +34,7 @@ __all__: list[str] = [
     "set_isa",
     "set_num_threads",
     "stream_copy",
+    "updates",
 ]
 
 class Kernel:
@@ -55,6 +62,35 @@ class Kernel:
         """
         The values used where a call gives none.
         """
+
+class TensorList:
+    def __init__(
+        self,
+        containers: list,
+        keys: list,
+        names: collections.abc.Sequence[str],
+        groups: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def bind(self, grads: list) -> None: ...
+    def param(self, index: typing.SupportsInt | typing.SupportsIndex) -> typing.Any: ...
+    def set(self, role: typing.SupportsInt | typing.SupportsIndex, arrays: list) -> None: ...
+    def step(
+        self,
+        rule: typing.SupportsInt | typing.SupportsIndex,
+        grads: typing.Any,
+        settings: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]],
+        options: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    ) -> tuple: ...
+    @property
+    def memory(self) -> list[tuple[float, float]]: ...
+    @memory.setter
+    def memory(
+        self,
+        arg1: collections.abc.Sequence[
+            tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]
+        ],
+    ) -> None: ...
 
 def available_cpus() -> int: ...
 def cuda_info() -> dict[str, typing.Any]: ...
@@ -140,3 +176,13 @@ def stream_copy(target: typing.Any, source: typing.Any) -> None:
     """
     A copy by all threads past the caches: the benchmarks' unit.
     """
+
+def updates() -> list:
+    """
+    Every optimizer's rule: name, number, hyper-parameters with defaults, states.
+    """
+
+average_role: int = 6
+copy_role: int = 7
+first_state: int = 2
+max_hyper: int = 12

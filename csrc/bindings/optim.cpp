@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The optimizers' bindings: the list of rules, and the list of tensors they are applied to.
+#include "optim.h"
+
+#include <pybind11/stl.h>
+
+#include "tensor_list.h"
+
+namespace brazen::bindings {
+namespace {
+
+py::list updates() {
+  py::list list;
+  Updates::for_each<float>([&]<class Rule>(int number) {
+    py::dict entry, hyper;
+    py::list states;
+    for (int i = 0; i < Rule::info.hyper_count(); ++i) hyper[Rule::info.hyper[i].name] = Rule::info.hyper[i].standard;
+    for (int i = 0; i < Rule::info.state_count(); ++i) states.append(Rule::info.states[i]);
+    entry["name"] = Rule::info.name;
+    entry["number"] = number;
+    entry["hyper"] = hyper;
+    entry["states"] = states;
+    list.append(entry);
+  });
+  return list;
+}
+
+}  // namespace
+
+void add_optim(py::module_& module) {
+  using namespace py::literals;
+  module.def("updates", updates, "Every optimizer's rule: name, number, hyper-parameters with defaults, states.");
+  module.attr("max_hyper") = kMaxHyper;
+  module.attr("first_state") = static_cast<int>(kFirstState);
+  module.attr("average_role") = static_cast<int>(kAverage);
+  module.attr("copy_role") = static_cast<int>(kCopy);
+  py::class_<TensorList>(module, "TensorList")
+      .def(py::init<const py::list&, const py::list&, const std::vector<std::string>&, const std::vector<int>&>(),
+           "containers"_a, "keys"_a, "names"_a, "groups"_a)
+      .def("set", &TensorList::set, "role"_a, "arrays"_a)
+      .def("bind", &TensorList::bind, "grads"_a)
+      .def("step", &TensorList::step, "rule"_a, "grads"_a, "settings"_a, "options"_a)
+      .def("param", &TensorList::param, "index"_a)
+      .def("__len__", &TensorList::size)
+      .def_property("memory", &TensorList::memory, &TensorList::set_memory);
+}
+
+}  // namespace brazen::bindings

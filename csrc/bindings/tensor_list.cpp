@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Reads and re-reads the arrays of an optimizer, and hands its steps to the device.
+#include "tensor_list.h"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "../cpu/tensors.h"
+
+namespace brazen::bindings {
+namespace {
+
+constexpr const char* kOperation = "optim";
+// A unit is claimed at once: about as many elements as keep a thread busy for some microseconds.
+constexpr int64_t kUnitElements = kPieceElements;
+constexpr int64_t kUnitPieces = 64;
+// Giving the GIL away and taking it back costs about 0.1 us uncontended, far more contended.
+constexpr int64_t kReleaseElements = 64 << 10;
+constexpr int kGroupSettings = kMaxHyper + 7;
+
+py::detail::PyArray_Proxy* numpy_array(PyObject* object) {
+  static PyTypeObject* const ndarray = reinterpret_cast<PyTypeObject*>(py::detail::npy_api::get().PyArray_Type_);
+  return Py_TYPE(object) == ndarray ? py::detail::array_proxy(object) : nullptr;
+}
+
+bool plain(const py::detail::PyArray_Proxy* array) {
+  constexpr int wanted = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  return (array->flags & wanted) == wanted;
+}
+
+bool overlaps(const char* a, int64_t a_bytes, const char* b, int64_t b_bytes) {
+  return a < b + b_bytes && b < a + a_bytes;
+}
+
+bool aligned(const ArrayView& view) { return reinterpret_cast<uintptr_t>(view.data) % itemsize(view.dtype) == 0; }
+
+}  // namespace
+
+// One step at a time: the arrays, and what the steps remember, are the list's.
+class TensorList::Busy {
+ public:
+  explicit Busy(TensorList& list) : list_(list) {
+    if (list.busy_.exchange(true))
+      throw std::runtime_error(
+          "optim: this optimizer is in a step on another thread; give each thread an optimizer of its own, or a lock");
+  }
+  ~Busy() {
+    list_.held_.clear();
+    list_.busy_ = false;
+  }
+  Busy(const Busy&) = delete;
+
+ private:
+  TensorList& list_;
+};
+
+TensorList::TensorList(const py::list& containers, const py::list& keys, const std::vector<std::string>& names,
+                       const std::vector<int>& groups)
+    : slots_(names.size()), entries_(names.size()) {
+  if (containers.size() != names.size() || keys.size() != names.size() || groups.size() != names.size())
+    throw ValueMismatch("optim: containers, keys, names and groups differ in length");
+  int group_count = 0;
+  for (size_t i = 0; i < names.size(); ++i) {
+    Slot& slot = slots_[i];
+    slot.container = containers[i], slot.key = keys[i], slot.name = names[i];
+    if (py::isinstance<py::list>(slot.container)) {
+      slot.list_item_of = slot.container.ptr();
+      slot.position = slot.key.cast<int64_t>();
+    }
+    entries_[i].group = groups[i];
+    group_count = std::max(group_count, groups[i] + 1);
+    describe_param(i, current(slot));
+  }
+  groups_.resize(group_count);
+  for (GroupStep& group : groups_) group.memory = {0, 1};
+  require_params_apart();
+  cut();
+}
+
+py::object TensorList::current(const Slot& slot) const {
+  if (slot.list_item_of && slot.position < PyList_GET_SIZE(slot.list_item_of))
+    return py::reinterpret_borrow<py::object>(PyList_GET_ITEM(slot.list_item_of, slot.position));
+  PyObject* item = PyObject_GetItem(slot.container.ptr(), slot.key.ptr());
+  if (!item) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(item);
+}
+
+void TensorList::describe_param(int64_t index, const py::object& object) {
+  Slot& slot = slots_[index];
+  const Argument argument{kOperation, slot.name.c_str()};
+  const ArrayView view = read_output(object.ptr(), argument);
+  require_compute_dtype(view, argument);
+  if (!view.c_contiguous || !aligned(view))
+    throw ValueMismatch(argument + "is not contiguous; parameters are updated in place, pass ascontiguousarray(" +
+                        slot.name + ")");
+  TensorEntry& entry = entries_[index];
+  if (!slot.param) {
+    if (index == 0) device_ = view.device, library_ = view.library;
+    slot.shape.assign(view.shape, view.shape + view.ndim);
+    entry.size = view.size();
+  } else {
+    require_dtype(view, entry.dtype(kParam), argument, "the dtype it had when it was bound");
+    require_shape(view, argument, static_cast<int>(slot.shape.size()), slot.shape.data(),
+                  "the shape it had when it was bound");
+  }
+  if (view.device != device_ || view.library != library_)
+    throw ValueMismatch(argument +
+                        "lives elsewhere than the first parameter; an optimizer's arrays share device and library");
+  stream_ = view.stream;
+  entry.data[kParam] = view.data;
+  entry.dtypes[kParam] = static_cast<uint8_t>(view.dtype);
+  slot.param = object;
+}
+
+void TensorList::describe(int64_t index, int role, const py::object& object) {
+  Slot& slot = slots_[index];
+  TensorEntry& entry = entries_[index];
+  slot.keep[role] = object;
+  if (object.is_none()) {
+    entry.data[role] = nullptr;
+    return;
+  }
+  const Argument argument{kOperation, slot.name.c_str()};
+  const ArrayView view = read_output(object.ptr(), argument);
+  require_compute_dtype(view, argument);
+  require_shape(view, argument, static_cast<int>(slot.shape.size()), slot.shape.data(), "the parameter's shape");
+  if (!view.c_contiguous || !aligned(view)) throw ValueMismatch(argument + "has a state that is not contiguous");
+  if (view.device != device_) throw ValueMismatch(argument + "has a state on another device");
+  if (overlaps(entry.data[kParam], entry.size * itemsize(entry.dtype(kParam)), view.data,
+               entry.size * itemsize(view.dtype)))
+    throw ValueMismatch(argument + "shares memory with one of its own states, average or copy; pass an array apart");
+  entry.data[role] = view.data;
+  entry.dtypes[role] = static_cast<uint8_t>(view.dtype);
+}
+
+void TensorList::set(int role, const py::list& arrays) {
+  const Busy busy(*this);
+  if (role < kFirstState || role >= kRoles || static_cast<int64_t>(arrays.size()) != size())
+    throw ValueMismatch("optim: role " + std::to_string(role) + " with " + std::to_string(arrays.size()) +
+                        " arrays; expected one array for each of " + std::to_string(size()) + " parameters");
+  for (int64_t i = 0; i < size(); ++i) describe(i, role, arrays[i]);
+}
+
+// Every look costs a few nanoseconds a parameter: an identity and a pointer.
+void TensorList::look_at_params() {
+  bool replaced = false;
+  for (int64_t i = 0; i < size(); ++i) {
+    Slot& slot = slots_[i];
+    PyObject* now = nullptr;
+    py::object fetched;
+    if (slot.list_item_of && slot.position < PyList_GET_SIZE(slot.list_item_of)) {
+      now = PyList_GET_ITEM(slot.list_item_of, slot.position);
+    } else if (PyDict_CheckExact(slot.container.ptr())) {
+      now = PyDict_GetItemWithError(slot.container.ptr(), slot.key.ptr());
+    }
+    if (!now) {
+      fetched = current(slot);
+      now = fetched.ptr();
+    }
+    const auto* array = numpy_array(now);
+    if (now == slot.param.ptr() && (!array || array->data == entries_[i].data[kParam])) continue;
+    describe_param(i, py::reinterpret_borrow<py::object>(now));
+    replaced = true;
+  }
+  if (replaced) require_params_apart();
+}
+
+// Two threads would update shared memory at once, and every step would count twice.
+void TensorList::require_params_apart() const {
+  std::vector<int64_t> order(entries_.size());
+  std::iota(order.begin(), order.end(), int64_t{0});
+  std::sort(order.begin(), order.end(),
+            [&](int64_t a, int64_t b) { return entries_[a].data[kParam] < entries_[b].data[kParam]; });
+  const TensorEntry* before = nullptr;
+  const std::string* name = nullptr;
+  for (const int64_t i : order) {
+    const TensorEntry& entry = entries_[i];
+    if (entry.size == 0) continue;
+    if (before && before->data[kParam] + before->size * itemsize(before->dtype(kParam)) > entry.data[kParam])
+      throw ValueMismatch("optim: " + slots_[i].name + " shares memory with " + *name + "; bind each parameter once");
+    before = &entry, name = &slots_[i].name;
+  }
+}
+
+void TensorList::cut() {
+  units_.assign(1, 0);
+  int64_t in_unit = 0;
+  const auto close = [&] {
+    if (units_.back() != static_cast<int64_t>(pieces_.size())) units_.push_back(pieces_.size());
+    in_unit = 0;
+  };
+  for (int64_t i = 0; i < size(); ++i) {
+    TensorEntry& entry = entries_[i];
+    entry.first_chunk = chunks_;
+    chunks_ += chunk_count(entry.size);
+    elements_ += entry.size;
+    for (int64_t begin = 0; begin < entry.size; begin += kPieceElements) {
+      const int64_t end = std::min(begin + kPieceElements, entry.size);
+      pieces_.push_back({i, begin, end});
+      in_unit += end - begin;
+      if (in_unit >= kUnitElements || static_cast<int64_t>(pieces_.size()) - units_.back() >= kUnitPieces) close();
+    }
+  }
+  close();
+}
+
+void TensorList::describe_grad(int64_t index, PyObject* object) {
+  Slot& slot = slots_[index];
+  TensorEntry& entry = entries_[index];
+  const std::string name = "the gradient of " + slot.name;
+  const Argument argument{kOperation, name.c_str()};
+  ArrayView view = read_array(object, argument);
+  require_compute_dtype(view, argument);
+  require_shape(view, argument, static_cast<int>(slot.shape.size()), slot.shape.data(), "the parameter's shape");
+  if (view.device != device_) throw ValueMismatch(argument + "is on another device than its parameter");
+  entry.data[kGrad] = view.data;
+  entry.dtypes[kGrad] = static_cast<uint8_t>(view.dtype);
+  entry.grad_layout = nullptr;
+  if (!view.c_contiguous || !aligned(view)) {
+    if (device_ != kHost) throw ValueMismatch(argument + "is not contiguous; on a GPU pass ascontiguousarray of it");
+    slot.grad_layout = std::make_unique<Layout>();
+    slot.grad_layout->set_shape(view.ndim, view.shape);
+    slot.grad_layout->add(view.data, view.dtype, view.strides);
+    slot.grad_layout->simplify(false, 0);
+    entry.grad_layout = slot.grad_layout.get();
+  }
+  const auto* array = numpy_array(object);
+  slot.grad_dtype = array ? py::reinterpret_borrow<py::object>(array->descr) : py::object();
+  if (view.keep) held_.push_back(std::move(view));
+}
+
+void TensorList::read_grad(int64_t index, PyObject* object) {
+  Slot& slot = slots_[index];
+  TensorEntry& entry = entries_[index];
+  const auto* array = numpy_array(object);
+  const size_t ndim = slot.shape.size();
+  const bool known = array && array->descr == slot.grad_dtype.ptr() && array->nd == static_cast<int>(ndim) &&
+                     plain(array) && std::memcmp(array->dimensions, slot.shape.data(), ndim * sizeof(int64_t)) == 0;
+  if (known) {
+    entry.data[kGrad] = array->data;
+    entry.grad_layout = nullptr;
+  } else {
+    describe_grad(index, object);
+  }
+  require_apart_from_param(index);
+}
+
+void TensorList::require_apart_from_param(int64_t index) const {
+  const TensorEntry& entry = entries_[index];
+  if (entry.grad_layout || entry.size == 0) {
+    const Slot& slot = slots_[index];
+    const Layout* layout = entry.grad_layout;
+    const char *low = entry.data[kGrad], *high = low;
+    if (entry.size == 0) return;
+    for (int d = 0; d < layout->ndim; ++d) {
+      const int64_t reach = (layout->shape[d] - 1) * layout->operands[0].strides[d];
+      (reach < 0 ? low : high) += reach;
+    }
+    if (!overlaps(entry.data[kParam], entry.size * itemsize(entry.dtype(kParam)), low,
+                  high - low + itemsize(entry.dtype(kGrad))))
+      return;
+    throw ValueMismatch("optim: the gradient of " + slot.name + " shares memory with its parameter; pass a copy");
+  }
+  if (overlaps(entry.data[kParam], entry.size * itemsize(entry.dtype(kParam)), entry.data[kGrad],
+               entry.size * itemsize(entry.dtype(kGrad))))
+    throw ValueMismatch("optim: the gradient of " + slots_[index].name +
+                        " shares memory with its parameter; pass a copy");
+}
+
+void TensorList::read_grads(const py::object& grads) {
+  if (grads.is_none()) {
+    if (!has_grads_) throw ValueMismatch("optim: grads is None, and none are bound; pass them, or call bind_grads");
+    for (int64_t i = 0; i < size(); ++i) {
+      const auto* array = numpy_array(slots_[i].keep[kGrad].ptr());
+      // A replaced parameter may have come to lie over a bound gradient, and NumPy arrays can be resized.
+      if (!array || array->data != entries_[i].data[kGrad]) read_grad(i, slots_[i].keep[kGrad].ptr());
+    }
+    return;
+  }
+  const py::object sequence = py::reinterpret_steal<py::object>(PySequence_Fast(grads.ptr(), "grads is no sequence"));
+  if (!sequence) throw py::error_already_set();
+  const int64_t given = PySequence_Fast_GET_SIZE(sequence.ptr());
+  if (given != size())
+    throw ValueMismatch("optim: " + std::to_string(given) + " gradients for " + std::to_string(size()) +
+                        " parameters; pass one for each, in their order");
+  PyObject** items = PySequence_Fast_ITEMS(sequence.ptr());
+  for (int64_t i = 0; i < given; ++i) read_grad(i, items[i]);
+}
+
+void TensorList::bind(const py::list& grads) {
+  const Busy busy(*this);
+  has_grads_ = false;
+  read_grads(grads);
+  for (int64_t i = 0; i < size(); ++i) slots_[i].keep[kGrad] = grads[i];
+  has_grads_ = true;
+}
+
+py::tuple TensorList::step(int rule, const py::object& grads, const std::vector<std::vector<double>>& settings,
+                           const std::vector<double>& options) {
+  const Busy busy(*this);
+  if (rule < 0 || rule >= kUpdates || settings.size() != groups_.size() || options.size() != 5)
+    throw ValueMismatch("optim: rule, settings or options do not fit this list");
+  look_at_params();
+  read_grads(grads);
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    if (settings[g].size() != kGroupSettings) throw ValueMismatch("optim: a group's settings have the wrong length");
+    const double* value = settings[g].data();
+    GroupStep& group = groups_[g];
+    std::copy(value, value + kMaxHyper, group.hyper);
+    value += kMaxHyper;
+    group.decay = value[0], group.l1 = value[1], group.l2 = value[2], group.clip_value = value[3];
+    group.average = value[4], group.corrected = value[5], group.clips = value[6];
+  }
+  UpdateCall call{};
+  call.rule = rule;
+  call.group_count = static_cast<int32_t>(groups_.size()), call.groups = groups_.data();
+  call.tensors = entries_.data(), call.tensor_count = size();
+  call.pieces = pieces_.data(), call.piece_count = static_cast<int64_t>(pieces_.size());
+  call.units = units_.data(), call.unit_count = static_cast<int64_t>(units_.size()) - 1;
+  call.element_count = elements_, call.chunk_count = chunks_;
+  call.grad_scale = options[0], call.clip_norm = options[1];
+  call.skip_nonfinite = options[2] != 0, call.zero_grads = options[3] != 0, call.wants_norms = options[4] != 0;
+  std::vector<GroupReport> reports(call.wants_norms ? groups_.size() : 0);
+  UpdateReport report;
+  if (elements_ < kReleaseElements) {
+    report = cpu::run(call, reports.empty() ? nullptr : reports.data());
+  } else {
+    const py::gil_scoped_release release;
+    report = cpu::run(call, reports.empty() ? nullptr : reports.data());
+  }
+  py::list norms;
+  for (const GroupReport& group : reports)
+    norms.append(py::make_tuple(group.grad_norm, group.update_norm, group.weight_norm));
+  return py::make_tuple(report.grad_norm, report.skipped != 0, norms);
+}
+
+std::vector<std::pair<double, double>> TensorList::memory() const {
+  std::vector<std::pair<double, double>> result;
+  for (const GroupStep& group : groups_) result.emplace_back(group.memory.step, group.memory.product);
+  return result;
+}
+
+void TensorList::set_memory(const std::vector<std::pair<double, double>>& memory) {
+  const Busy busy(*this);
+  if (memory.size() != groups_.size()) throw ValueMismatch("optim: memory of another number of groups");
+  for (size_t g = 0; g < memory.size(); ++g) groups_[g].memory = {memory[g].first, memory[g].second};
+}
+
+}  // namespace brazen::bindings

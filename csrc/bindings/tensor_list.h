@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The tensors of an optimizer: their arrays described once, looked at again at every step, and described anew where an
+// array was replaced. No formula, no loop over elements.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "../core/update.h"
+#include "arrays.h"
+
+namespace brazen::bindings {
+
+class TensorList {
+ public:
+  // Parameter i is containers[i][keys[i]]; `names` and `groups` (a number each) are parallel to them.
+  TensorList(const py::list& containers, const py::list& keys, const std::vector<std::string>& names,
+             const std::vector<int>& groups);
+
+  // Arrays the optimizer owns, one for each parameter, None where there is none: states, averages, copies.
+  void set(int role, const py::list& arrays);
+  // Gradients that stay where they are: step(None) then uses them.
+  void bind(const py::list& grads);
+
+  // `settings`: for each group kGroupSettings numbers, in the order of GroupStep. Returns the report.
+  py::tuple step(int rule, const py::object& grads, const std::vector<std::vector<double>>& settings,
+                 const std::vector<double>& options);
+
+  // (step, product) of each group.
+  std::vector<std::pair<double, double>> memory() const;
+  void set_memory(const std::vector<std::pair<double, double>>& memory);
+
+  py::object param(int64_t index) const { return slots_.at(index).param; }
+  int64_t size() const { return static_cast<int64_t>(slots_.size()); }
+
+ private:
+  struct Slot {
+    py::object container, key, param;
+    PyObject* list_item_of = nullptr;  // the container where it is a list, for a quick look
+    int64_t position = 0;
+    std::vector<int64_t> shape;
+    std::string name;
+    py::object grad_dtype;  // of a gradient that passed every check: one of the same needs its pointer read alone
+    std::unique_ptr<Layout> grad_layout;
+    py::object keep[kRoles];
+  };
+
+  class Busy;
+
+  py::object current(const Slot& slot) const;
+  void describe_param(int64_t index, const py::object& object);
+  void describe(int64_t index, int role, const py::object& object);
+  void read_grads(const py::object& grads);
+  void read_grad(int64_t index, PyObject* object);
+  void describe_grad(int64_t index, PyObject* object);
+  void require_apart_from_param(int64_t index) const;
+  void look_at_params();
+  void require_params_apart() const;
+  void cut();
+
+  std::vector<Slot> slots_;
+  std::vector<TensorEntry> entries_;
+  std::vector<Piece> pieces_;
+  std::vector<int64_t> units_;
+  std::vector<GroupStep> groups_;
+  std::vector<ArrayView> held_;  // DLPack exports of the gradients of one step
+  int64_t elements_ = 0, chunks_ = 0;
+  bool has_grads_ = false;
+  int device_ = kHost;
+  void* stream_ = nullptr;
+  Library library_ = Library::numpy;
+  std::atomic<bool> busy_{false};
+};
+
+}  // namespace brazen::bindings

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One step of an optimizer over a list of tensors, fully described: what the CPU driver and the CUDA library receive.
+#pragma once
+
+#include "../formulas/reduction.h"
+#include "../formulas/updates.h"
+#include "layout.h"
+
+namespace brazen {
+
+inline constexpr int kUpdates = Updates::size;
+
+// The arrays of one tensor, by what they are for. All hold equally many elements.
+enum Role : int { kParam, kGrad, kFirstState, kAverage = kFirstState + kMaxStates, kCopy, kRoles };
+
+// All but the gradient are contiguous and aligned. The order of the fields is part of the C ABI.
+struct TensorEntry {
+  char* data[kRoles];  // null where there is none
+  int64_t size;
+  int64_t first_chunk;        // its chunks' place among those of the whole list (formulas/reduction.h)
+  const Layout* grad_layout;  // null where the gradient is contiguous and aligned
+  int32_t group;
+  uint8_t dtypes[kRoles];
+
+  DType dtype(int role) const { return static_cast<DType>(dtypes[role]); }
+  bool is_double() const { return dtype(kParam) == DType::float64; }
+};
+
+// Part of one tensor, at most kPieceElements of it; a unit is some pieces in a row, what a thread claims at once.
+inline constexpr int64_t kPieceElements = 16 * kChunkRows;
+struct Piece {
+  int64_t tensor, begin, end;
+};
+
+inline constexpr int kMaxCoefficients = 16;
+
+// What all tensors of a group share in one step.
+struct GroupStep {
+  double hyper[kMaxHyper];
+  StepMemory memory;
+  double decay = 1;  // multiplies the parameter before the rule
+  double l1 = 0, l2 = 0;
+  double clip_value = 0;    // 0: off
+  double average = 0;       // what the average of the weights keeps at a step
+  double corrected = 0;     // nonzero: the average starts at nothing, and its missing mass is made up for
+  double clips = 1;         // 0: the norm neither counts nor scales this group's gradients
+  double average_keep = 0;  // of this step
+  // The rule's members, as float and as double.
+  alignas(8) unsigned char coefficients[2][kMaxCoefficients * sizeof(double)];
+
+  bool prepares() const { return l1 != 0 || l2 != 0 || clip_value != 0; }
+};
+
+struct UpdateCall {
+  int32_t rule;
+  int32_t group_count;
+  GroupStep* groups;
+  const TensorEntry* tensors;
+  const Piece* pieces;
+  const int64_t* units;  // unit u is pieces [units[u], units[u + 1])
+  int64_t tensor_count, piece_count, unit_count, element_count, chunk_count;
+  double grad_scale;  // 1 / loss scale, and negative to climb
+  double clip_norm;   // 0: off
+  int32_t skip_nonfinite, zero_grads;
+  int32_t wants_norms;
+};
+
+// Norms of a group, in the unscaled gradient's unit; NaN where not measured.
+struct GroupReport {
+  double grad_norm, update_norm, weight_norm;
+};
+
+struct UpdateReport {
+  double grad_norm;  // of all groups together, before clipping; NaN where not measured
+  int32_t skipped;
+};
+
+// Fills in the coefficients of the next step.
+FORMULA void begin_step(int rule, GroupStep& group) {
+  group.memory.step += 1;
+  const double keep = group.average, done = group.memory.step - 1;
+  group.average_keep = group.corrected != 0 ? keep * mass(keep, done) / mass(keep, done + 1) : keep;
+  Updates::for_each<float>([&]<class Rule>(int number) {
+    if (number != rule) return;
+    static_assert(sizeof(Rule) <= kMaxCoefficients * sizeof(float));
+    StepMemory memory = group.memory;
+    *reinterpret_cast<Rule*>(group.coefficients[0]) = Rule::make(group.hyper, memory);
+  });
+  Updates::for_each<double>([&]<class Rule>(int number) {
+    if (number == rule) *reinterpret_cast<Rule*>(group.coefficients[1]) = Rule::make(group.hyper, group.memory);
+  });
+}
+
+}  // namespace brazen

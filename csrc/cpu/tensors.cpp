@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One optimizer step on the CPU: an optional pass that measures the gradients, then one that updates everything.
+#include "tensors.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "float_state.h"
+#include "runs.h"
+#include "scratch.h"
+#include "threads.h"
+#include "tiles.h"
+#include "work.h"
+
+namespace brazen::cpu {
+namespace {
+
+constexpr int64_t kTile = kChunkRows;
+// What a piece and an element cost at least, Adam in L2: decides only when waking threads pays.
+constexpr int64_t kPiecePicoseconds = 20'000, kElementPicoseconds = 150;
+constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
+
+template <class Body>
+void each_piece(const UpdateCall& call, Body&& body) {
+  auto unit = [&](int64_t number) {
+    for (int64_t i = call.units[number]; i < call.units[number + 1]; ++i) body(call.pieces[i]);
+  };
+  const int64_t picoseconds = call.piece_count * kPiecePicoseconds + call.element_count * kElementPicoseconds;
+  if (picoseconds >= kParallelPicoseconds) return parallel_for(call.unit_count, unit);
+  for (int64_t number = 0; number < call.unit_count; ++number) unit(number);
+}
+
+// A thread's tiles: one for each role, and a few that stages write.
+template <class T>
+struct Tiles {
+  static constexpr int kPrepared = kRoles, kBefore = kRoles + 1, kNarrow = kRoles + 2, kCount = kRoles + 3;
+  unsigned char* memory = thread_scratch(kCount * kTile * sizeof(T));
+
+  T* operator[](int number) const { return reinterpret_cast<T*>(memory) + number * kTile; }
+  float* narrow() const { return reinterpret_cast<float*>((*this)[kNarrow]); }
+};
+
+char* address(const TensorEntry& tensor, int role, int64_t index) {
+  return tensor.data[role] + index * itemsize(tensor.dtype(role));
+}
+
+template <class T>
+T* load(const KernelTable& table, const TensorEntry& tensor, int role, int64_t index, int64_t n,
+        const Tiles<T>& tiles) {
+  return load_run(table, tensor.dtype(role), address(tensor, role, index), n, tiles[role], tiles.narrow());
+}
+
+template <class T>
+const T* load_grad(const KernelTable& table, const TensorEntry& tensor, int64_t index, int64_t n,
+                   const Tiles<T>& tiles) {
+  if (!tensor.grad_layout) return load(table, tensor, kGrad, index, n, tiles);
+  const Layout& layout = *tensor.grad_layout;
+  const Cursor cursor(layout, layout.operands[0], 0, index);
+  T* packed = tiles[kGrad];
+  switch (itemsize(tensor.dtype(kGrad))) {
+    case 2: gather(tensor.data[kGrad], cursor, reinterpret_cast<uint16_t*>(tiles[Tiles<T>::kPrepared]), n); break;
+    case 4: gather(tensor.data[kGrad], cursor, reinterpret_cast<uint32_t*>(tiles[Tiles<T>::kPrepared]), n); break;
+    default: gather(tensor.data[kGrad], cursor, reinterpret_cast<uint64_t*>(tiles[Tiles<T>::kPrepared]), n);
+  }
+  return load_run(table, tensor.dtype(kGrad), tiles[Tiles<T>::kPrepared], n, packed, tiles.narrow());
+}
+
+void zero_grad(const TensorEntry& tensor, int64_t index, int64_t n) {
+  const int64_t item = itemsize(tensor.dtype(kGrad));
+  if (!tensor.grad_layout) {
+    memset(address(tensor, kGrad, index), 0, n * item);
+    return;
+  }
+  Cursor cursor(*tensor.grad_layout, tensor.grad_layout->operands[0], 0, index);
+  cursor.runs(n, [&](int64_t offset, int64_t length, int64_t stride) {
+    for (int64_t i = 0; i < length; ++i) memset(tensor.data[kGrad] + offset + i * stride, 0, item);
+  });
+}
+
+class Step {
+ public:
+  Step(const UpdateCall& call, double clip, double* weight_partials, double* update_partials)
+      : call_(call), clip_(clip), weights_(weight_partials), updates_(update_partials) {
+    Updates::for_each<float>([&]<class Rule>(int number) {
+      if (number == call.rule) states_ = Rule::info.state_count();
+    });
+  }
+
+  void operator()(const Piece& piece) const {
+    const TensorEntry& tensor = call_.tensors[piece.tensor];
+    if (is_direct(tensor))
+      run_direct(tensor, piece);
+    else if (tensor.is_double())
+      run_tiles<double>(tensor, piece);
+    else
+      run_tiles<float>(tensor, piece);
+  }
+
+ private:
+  // Every array can be handed to the kernel as it lies, and nothing but the rule is asked for.
+  bool is_direct(const TensorEntry& tensor) const {
+    bool same = !tensor.grad_layout && !tensor.data[kAverage] && !tensor.data[kCopy] && !call_.zero_grads && !weights_;
+    const uint8_t dtype = tensor.dtypes[kParam];
+    same = same && dtype >= static_cast<uint8_t>(DType::float32) && tensor.dtypes[kGrad] == dtype;
+    for (int k = 0; k < states_; ++k) same = same && tensor.dtypes[kFirstState + k] == dtype;
+    return same && !call_.groups[tensor.group].prepares();
+  }
+
+  void run_direct(const TensorEntry& tensor, const Piece& piece) const {
+    const GroupStep& group = call_.groups[tensor.group];
+    const int type = tensor.is_double();
+    const int64_t offset = piece.begin * (type ? 8 : 4);
+    UpdateRun run{tensor.data[kParam] + offset,
+                  tensor.data[kGrad] + offset,
+                  {},
+                  static_cast<size_t>(piece.end - piece.begin),
+                  scale_of(group),
+                  group.decay};
+    for (int k = 0; k < states_; ++k) run.states[k] = tensor.data[kFirstState + k] + offset;
+    table_.updates->update[call_.rule][type](group.coefficients[type], run);
+  }
+
+  template <class T>
+  void run_tiles(const TensorEntry& tensor, const Piece& piece) const {
+    const Tiles<T> tiles;
+    for (int64_t index = piece.begin; index < piece.end; index += kTile)
+      run_tile(tensor, index, std::min(kTile, piece.end - index), tiles);
+  }
+
+  template <class T>
+  void run_tile(const TensorEntry& tensor, int64_t index, int64_t n, const Tiles<T>& tiles) const {
+    const GroupStep& group = call_.groups[tensor.group];
+    constexpr int type = sizeof(T) == 8;
+    const UpdateKernels& kernels = *table_.updates;
+    T* param = load(table_, tensor, kParam, index, n, tiles);
+    UpdateRun run{param,      load_grad(table_, tensor, index, n, tiles), {}, static_cast<size_t>(n), scale_of(group),
+                  group.decay};
+    for (int k = 0; k < states_; ++k) run.states[k] = load(table_, tensor, kFirstState + k, index, n, tiles);
+    if (group.prepares()) {
+      kernels.prepare[type](group, run, tiles[Tiles<T>::kPrepared]);
+      run.grad = tiles[Tiles<T>::kPrepared];
+      run.grad_scale = 1;
+    }
+    if (weights_) memcpy(tiles[Tiles<T>::kBefore], param, n * sizeof(T));
+    kernels.update[call_.rule][type](group.coefficients[type], run);
+    for (int k = 0; k < states_; ++k)
+      store(tensor, kFirstState + k, index, n, static_cast<const T*>(run.states[k]), tiles);
+    store(tensor, kParam, index, n, param, tiles);
+    // What follows sees the parameter as it is stored.
+    if (is_16_bit(tensor.dtype(kParam))) param = load(table_, tensor, kParam, index, n, tiles);
+    if (tensor.data[kAverage]) {
+      T* mean = load(table_, tensor, kAverage, index, n, tiles);
+      kernels.average[type](group.average_keep, param, mean, n);
+      store(tensor, kAverage, index, n, mean, tiles);
+    }
+    if (tensor.data[kCopy]) store(tensor, kCopy, index, n, param, tiles);
+    if (call_.zero_grads) zero_grad(tensor, index, n);
+    if (weights_) {
+      const int64_t chunk = tensor.first_chunk + index / kTile;
+      weights_[chunk] = kernels.squares[type](tiles[Tiles<T>::kBefore], n).sum;
+      updates_[chunk] = kernels.difference_squares[type](param, tiles[Tiles<T>::kBefore], n).sum;
+    }
+  }
+
+  template <class T>
+  void store(const TensorEntry& tensor, int role, int64_t index, int64_t n, const T* tile,
+             const Tiles<T>& tiles) const {
+    store_run(table_, tensor.dtype(role), address(tensor, role, index), n, tile, tiles.narrow());
+  }
+
+  double scale_of(const GroupStep& group) const {
+    return group.clips != 0 ? call_.grad_scale * clip_ : call_.grad_scale;
+  }
+
+  const UpdateCall& call_;
+  const KernelTable& table_ = kernels();
+  double clip_;
+  double *weights_, *updates_;  // null where no norms are wanted
+  int states_ = 0;
+};
+
+// Chunks of other groups count as +0, which changes no sum.
+double group_norm(const UpdateCall& call, int group, const std::vector<double>& partials) {
+  std::vector<double> own(partials.size(), 0.0);
+  for (int64_t i = 0; i < call.tensor_count; ++i) {
+    const TensorEntry& tensor = call.tensors[i];
+    if (tensor.group != group) continue;
+    const int64_t end = tensor.first_chunk + chunk_count(tensor.size);
+    std::copy(partials.begin() + tensor.first_chunk, partials.begin() + end, own.begin() + tensor.first_chunk);
+  }
+  return std::sqrt(merge_chunks(own.data(), call.chunk_count, 1));
+}
+
+// Groups that are not clipped do not count in the norm that clips.
+void drop_unclipped(const UpdateCall& call, std::vector<double>& partials) {
+  for (int64_t i = 0; i < call.tensor_count; ++i) {
+    const TensorEntry& tensor = call.tensors[i];
+    if (call.groups[tensor.group].clips != 0) continue;
+    std::fill_n(partials.begin() + tensor.first_chunk, chunk_count(tensor.size), 0.0);
+  }
+}
+
+}  // namespace
+
+bool sum_squares(const UpdateCall& call, double* partials) {
+  const KernelTable& table = kernels();
+  std::atomic<bool> finite{true};
+  each_piece(call, [&](const Piece& piece) {
+    const TensorEntry& tensor = call.tensors[piece.tensor];
+    const int type = tensor.dtype(kGrad) == DType::float64;
+    for (int64_t index = piece.begin; index < piece.end; index += kTile) {
+      const int64_t n = std::min(kTile, piece.end - index);
+      const void* grad = type ? static_cast<const void*>(load_grad(table, tensor, index, n, Tiles<double>{}))
+                              : load_grad(table, tensor, index, n, Tiles<float>{});
+      const SquareSum sum = table.updates->squares[type](grad, n);
+      partials[tensor.first_chunk + index / kTile] = sum.sum;
+      if (!sum.finite) finite.store(false, std::memory_order_relaxed);
+    }
+  });
+  return finite;
+}
+
+UpdateReport run(const UpdateCall& call, GroupReport* groups) {
+  const FloatState guard;
+  UpdateReport report{kNotMeasured, false};
+  const double scale = std::fabs(call.grad_scale);
+  double clip = 1;
+  if (call.clip_norm > 0 || call.skip_nonfinite || groups) {
+    std::vector<double> partials(call.chunk_count);
+    const bool finite = sum_squares(call, partials.data());
+    if (groups)
+      for (int group = 0; group < call.group_count; ++group)
+        groups[group].grad_norm = group_norm(call, group, partials) * scale;
+    if (call.clip_norm > 0) drop_unclipped(call, partials);
+    report.grad_norm = std::sqrt(merge_chunks(partials.data(), call.chunk_count, 1)) * scale;
+    report.skipped = call.skip_nonfinite && !finite;
+    if (call.clip_norm > 0 && !(report.grad_norm <= call.clip_norm)) clip = call.clip_norm / report.grad_norm;
+  }
+  if (report.skipped) return report;
+
+  for (int group = 0; group < call.group_count; ++group) begin_step(call.rule, call.groups[group]);
+  std::vector<double> weights(groups ? call.chunk_count : 0), updates(weights.size());
+  each_piece(call, Step(call, clip, groups ? weights.data() : nullptr, updates.data()));
+  if (groups) {
+    for (int group = 0; group < call.group_count; ++group) {
+      groups[group].weight_norm = group_norm(call, group, weights);
+      groups[group].update_norm = group_norm(call, group, updates);
+    }
+  }
+  return report;
+}
+
+}  // namespace brazen::cpu

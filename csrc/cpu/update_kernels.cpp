@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Every optimizer's rule as a loop over short contiguous runs. Compiled once per instruction set, each time in a
+// namespace of its own; nothing of std:: may be instantiated here.
+#include "update_kernels.h"
+
+namespace brazen::cpu {
+inline namespace BRAZEN_TARGET {
+namespace {
+
+// The arrays of one tensor are apart, so iterations are independent.
+#define EACH_ELEMENT _Pragma("GCC ivdep") for (size_t i = 0; i < n; ++i)
+
+template <class Rule, class T>
+void update(const void* coefficients, const UpdateRun& run) {
+  Rule rule;
+  __builtin_memcpy(&rule, coefficients, sizeof rule);
+  const T scale = T(run.grad_scale), decay = T(run.decay);
+  const size_t n = run.n;
+  T* param = static_cast<T*>(run.param);
+  const T* grad = static_cast<const T*>(run.grad);
+  T* first = static_cast<T*>(run.states[0]);
+  T* second = static_cast<T*>(run.states[1]);
+  T* third = static_cast<T*>(run.states[2]);
+  T* fourth = static_cast<T*>(run.states[3]);
+  constexpr int states = Rule::info.state_count();
+  EACH_ELEMENT {
+    T w = param[i] * decay;
+    const T g = grad[i] * scale;
+    if constexpr (states == 0) {
+      rule(w, g);
+    } else {
+      T a = first[i];
+      if constexpr (states == 1) {
+        rule(w, g, a);
+      } else {
+        T b = second[i];
+        if constexpr (states == 2) {
+          rule(w, g, a, b);
+        } else {
+          T c = third[i];
+          if constexpr (states == 3) {
+            rule(w, g, a, b, c);
+          } else {
+            T d = fourth[i];
+            rule(w, g, a, b, c, d);
+            fourth[i] = d;
+          }
+          third[i] = c;
+        }
+        second[i] = b;
+      }
+      first[i] = a;
+    }
+    param[i] = w;
+  }
+}
+
+template <class T>
+void prepare(const GroupStep& group, const UpdateRun& run, void* out) {
+  const T scale = T(run.grad_scale), l1 = T(group.l1), l2 = T(group.l2);
+  const T bound = opaque(group.clip_value > 0 ? T(group.clip_value) : T(__builtin_inf())), below = opaque(-bound);
+  const size_t n = run.n;
+  const T* param = static_cast<const T*>(run.param);
+  const T* grad = static_cast<const T*>(run.grad);
+  T* used = static_cast<T*>(out);
+  EACH_ELEMENT {
+    const T w = param[i];
+    const T g = math::at_most(bound, math::at_least(below, grad[i] * scale));
+    used[i] = g + (l2 * w + l1 * sign(w));
+  }
+}
+
+template <class T>
+void average(double keep, const void* param_run, void* average_run, size_t n) {
+  const T kept = T(keep), taken = T(1 - keep);
+  const T* param = static_cast<const T*>(param_run);
+  T* mean = static_cast<T*>(average_run);
+  EACH_ELEMENT mean[i] = kept * mean[i] + taken * param[i];
+}
+
+// Infinity and NaN, less themselves, are NaN; every other number is 0.
+template <class T, class Term>
+SquareSum sum_squares(Term term, size_t n) {
+  T lanes[kLanes] = {}, poison[kLanes] = {};
+  const auto add = [&](size_t row, size_t lane) {
+    const T x = term(row);
+    lanes[lane] += x * x;
+    poison[lane] += x - x;
+  };
+  size_t row = 0;
+  for (; row + kLanes <= n; row += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) add(row + lane, lane);
+  for (int lane = 0; row < n; ++row, ++lane) add(row, lane);
+  return {static_cast<double>(merge_lanes(lanes)), merge_lanes(poison) == 0};
+}
+
+template <class T>
+SquareSum squares(const void* run, size_t n) {
+  const T* x = static_cast<const T*>(run);
+  return sum_squares<T>([=](size_t i) { return x[i]; }, n);
+}
+
+template <class T>
+SquareSum difference_squares(const void* left, const void* right, size_t n) {
+  const T *x = static_cast<const T*>(left), *y = static_cast<const T*>(right);
+  return sum_squares<T>([=](size_t i) { return x[i] - y[i]; }, n);
+}
+
+void to_double(const float* from, double* to, size_t n) { EACH_ELEMENT to[i] = static_cast<double>(from[i]); }
+void to_float(const double* from, float* to, size_t n) { EACH_ELEMENT to[i] = static_cast<float>(from[i]); }
+
+template <class T>
+constexpr void register_type(UpdateKernels& table, int type) {
+  Updates::for_each<T>([&]<class Rule>(int i) { table.update[i][type] = update<Rule, T>; });
+  table.prepare[type] = prepare<T>;
+  table.average[type] = average<T>;
+  table.squares[type] = squares<T>;
+  table.difference_squares[type] = difference_squares<T>;
+}
+
+constexpr UpdateKernels make_table() {
+  UpdateKernels table{};
+  register_type<float>(table, 0);
+  register_type<double>(table, 1);
+  table.to_double = to_double;
+  table.to_float = to_float;
+  return table;
+}
+
+}  // namespace
+
+extern const UpdateKernels kUpdateKernels;
+constinit const UpdateKernels kUpdateKernels = make_table();
+
+}  // namespace BRAZEN_TARGET
+}  // namespace brazen::cpu

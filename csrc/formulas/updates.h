@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Every optimizer's rule, listed once: what a gradient does to its parameter and to the states beside it, one element
+// at a time. No loop, no machine; scaling, clipping and decay, which all rules share, are the loops'.
+//
+// A rule's `make` turns hyper-parameters (doubles, in the order of its `info`) into coefficients, once a step and
+// group, in double; they are rounded once. Its members are these coefficients alone, all of type T: loops copy them as
+// bytes.
+#pragma once
+
+#include "updates_adam.h"
+#include "updates_descent.h"
+
+namespace brazen {
+inline namespace BRAZEN_TARGET {
+
+using Updates =
+    OperationList<Sgd, Momentum, Adagrad, Rmsprop, RmspropMomentum, RmspropCentered, RmspropCenteredMomentum, Adadelta,
+                  Adam, Amsgrad, Adamax, Nadam, Radam, Rprop, Asgd, Lion, Adabelief, Yogi, Adan, Ademamix>;
+
+}  // namespace BRAZEN_TARGET
+}  // namespace brazen

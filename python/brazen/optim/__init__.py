@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Optimizers: every rule in one pass over all parameters, in place, on bare arrays.
+
+>>> import numpy as np, brazen as bz
+>>> params, grads = [np.ones(3, "float32")], [np.full(3, 0.5, "float32")]
+>>> opt = bz.optim.AdamW(params, lr=0.1)
+>>> opt.step(grads).skipped
+False
+>>> params[0].round(3).tolist()
+[0.8989999890327454, 0.8989999890327454, 0.8989999890327454]
+"""
+
+from .loss_scale import LossScale
+from .optimizer import Optimizer, registry
+from .report import Norms, Report
+from .rules import (
+    ASGD,
+    SGD,
+    AdaBelief,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Adan,
+    AdEMAMix,
+    AMSGrad,
+    Lion,
+    NAdam,
+    RAdam,
+    RMSprop,
+    Rprop,
+    Yogi,
+)
+
+__all__ = [
+    "AMSGrad", "ASGD", "AdEMAMix", "AdaBelief", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Adan", "Lion",
+    "LossScale", "NAdam", "Norms", "Optimizer", "RAdam", "RMSprop", "Report", "Rprop", "SGD", "Yogi", "from_config",
+    "get", "names",
+]  # fmt: skip
+
+
+def names() -> tuple[str, ...]:
+    """The names of all rules.
+
+    >>> "adamw" in names()
+    True
+    """
+    return tuple(registry)
+
+
+def get(name: str) -> type[Optimizer]:
+    """The class of a rule's name.
+
+    >>> get("adamw").__name__
+    'AdamW'
+    """
+    if name not in registry:
+        raise ValueError(f"name is {name!r}; expected one of {', '.join(names())}")
+    return registry[name]
+
+
+def from_config(config: dict) -> Optimizer:
+    """The optimizer of a `config()`, without parameters.
+
+    >>> from_config(get("adam")(lr=0.1).config())
+    Adam(lr=0.1)
+    """
+    given = dict(config)
+    made = get(given.pop("rule"))
+    return made(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Lists, dictionaries and groups of arrays as flat, named slots; new arrays beside them. No rule, no step."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Penalties = ("weight_decay", "l1", "l2", "max_norm", "agc")
+Excludable = (*Penalties, "clip_norm", "clip_value", "ema", "copy_to")
+
+
+@dataclass
+class Slot:
+    """Where one parameter stands: container[key]. The array itself may be replaced there."""
+
+    name: str
+    container: Any
+    key: Any
+    group: int
+
+    @property
+    def array(self):
+        return self.container[self.key]
+
+
+def is_array(x) -> bool:
+    return hasattr(x, "dtype") and hasattr(x, "shape")
+
+
+def walk(tree, name: str, group: int, slots: list[Slot]) -> None:
+    """Appends a slot for every array of a list, tuple or mapping, however nested; names are joined by dots."""
+    if isinstance(tree, Mapping):
+        items = list(tree.items())
+    elif isinstance(tree, list | tuple):
+        items = list(enumerate(tree))
+    else:
+        raise TypeError(
+            f"params{' at ' + name if name else ''} is {type(tree).__name__}; expected an array, or a list or dict of them"
+        )
+    for key, value in items:
+        full = f"{name}.{key}" if name else str(key)
+        if is_array(value):
+            slots.append(Slot(full, tree, key, group))
+        else:
+            walk(value, full, group, slots)
+
+
+def read_groups(params) -> tuple[list[Slot], list[dict]]:
+    """The slots, and for each group the hyper-parameters it sets itself.
+
+    >>> slots, groups = read_groups({"w": np.zeros(2), "b": np.zeros(1)})
+    >>> [slot.name for slot in slots], groups
+    (['w', 'b'], [{}])
+    """
+    slots: list[Slot] = []
+    if isinstance(params, list | tuple) and params and all(isinstance(p, Mapping) and "params" in p for p in params):
+        for number, group in enumerate(params):
+            tree = group["params"]
+            walk([tree] if is_array(tree) else tree, "", number, slots)
+        own = [{key: value for key, value in group.items() if key != "params"} for group in params]
+        names = [slot.name for slot in slots]
+        if len(set(names)) < len(names):  # two lists: 0, 1, … in each
+            for slot in slots:
+                slot.name = f"{slot.group}.{slot.name}"
+    else:
+        walk([params] if is_array(params) else params, "", 0, slots)
+        own = [{}]
+    if not slots:
+        raise ValueError("params holds no array; expected a list, dict or nested dict of arrays, or parameter groups")
+    return slots, own
+
+
+def flatten(tree, slots: list[Slot], what: str):
+    """The leaves of `tree`, in the order of the slots; a flat list or tuple is taken as it is."""
+    if isinstance(tree, list | tuple) and (not tree or is_array(tree[0])):
+        return tree
+    found: list[Slot] = []
+    walk([tree] if is_array(tree) else tree, "", 0, found)
+    by_name = {slot.name: slot for slot in found}
+    # Names of groups of lists carry the group's number; their gradients may come without.
+    missing = [slot.name for slot in slots if slot.name not in by_name]
+    unknown = by_name.keys() - {slot.name for slot in slots}
+    if missing or unknown:
+        raise ValueError(
+            f"{what} do not fit the parameters: missing {', '.join(missing) or 'none'}; "
+            f"unknown {', '.join(sorted(unknown)) or 'none'}"
+        )
+    return [by_name[slot.name].array for slot in slots]
+
+
+def like(values: list, slots: list[Slot], params):
+    """`values`, one for each slot, in the structure of `params`."""
+    by_place = {(id(slot.container), slot.key): value for slot, value in zip(slots, values)}
+
+    def build(tree):
+        if is_array(tree):
+            return values[0]
+        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+        made = {
+            key: by_place[id(tree), key] if (id(tree), key) in by_place else build(value)
+            for key, value in items
+            if key != "params" or not isinstance(value, Mapping | list | tuple) or (id(tree), key) in by_place
+        }
+        return made if isinstance(tree, Mapping) else list(made.values())
+
+    return build(params)
+
+
+def dtype_of(name_or_dtype) -> np.dtype:
+    """A NumPy dtype, with bfloat16 by name."""
+    if name_or_dtype == "bfloat16":
+        try:
+            import ml_dtypes
+        except ImportError:
+            raise ImportError("bfloat16 needs ml_dtypes: pip install 'brazen[bf16]'") from None
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name_or_dtype)
+
+
+def library_of(array) -> str:
+    """numpy, cupy, torch, …: the package that defines the array's type."""
+    return "numpy" if isinstance(array, np.ndarray) else type(array).__module__.partition(".")[0]
+
+
+def dtype_name(array) -> str:
+    """float32 of NumPy and of PyTorch alike."""
+    return str(array.dtype).rpartition(".")[2]
+
+
+def filled(array, dtype: str | None, value: float):
+    """A new contiguous array of `array`'s library, shape and device."""
+    dtype = dtype or dtype_name(array)
+    library = library_of(array)
+    if library == "torch":
+        torch = sys.modules["torch"]
+        return torch.full(tuple(array.shape), value, dtype=getattr(torch, dtype), device=array.device)
+    if library == "numpy":
+        # Zeros of the system are free until they are written; all others are filled here.
+        made = np.zeros(array.shape, dtype_of(dtype))
+    else:
+        with array.device:
+            made = sys.modules[library].empty(tuple(array.shape), dtype_of(dtype))
+        made[...] = 0
+    if value:
+        made[...] = value
+    return made
+
+
+def assign(target, source) -> None:
+    """Writes `source` into the memory of `target`, whatever their libraries."""
+    library = library_of(target)
+    if library == "torch":
+        torch = sys.modules["torch"]
+        target.copy_(source if isinstance(source, torch.Tensor) else torch.from_numpy(np.array(source)))
+    elif library == "numpy" or library_of(source) == library:
+        target[...] = source
+    else:
+        target[...] = sys.modules[library].asarray(source)
+
+
+def copy_of(array, dtype: str | None = None):
+    made = filled(array, dtype, 0.0)
+    assign(made, array.astype(made.dtype) if hasattr(array, "astype") and dtype else array)
+    return made

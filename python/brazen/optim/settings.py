@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Hyper-parameters and options: their defaults, what they may be, their value at a step. No rule, no array."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+# Options of every rule: what a group may set for itself, and what holds for a whole step.
+GROUP_OPTIONS: dict[str, Any] = {"decoupled_weight_decay": None, "l1": 0.0, "l2": 0.0, "clip_value": None}
+STEP_OPTIONS: dict[str, Any] = {
+    "maximize": False,
+    "clip_norm": None,
+    "ema": None,
+    "ema_bias_correction": False,
+    "copy_to": None,
+    "zero_grads": False,
+    "skip_nonfinite": False,
+    "report_norms": False,
+    "exclude": None,
+    "state_dtype": None,
+}
+# Of one hyper-parameter: the smallest value accepted, and the smallest not accepted.
+_BOUNDS = {
+    "lr": (0, math.inf), "betas": (0, 1), "eps": (0, math.inf), "momentum": (0, math.inf), "alpha": (0, math.inf),
+    "rho": (0, 1), "weight_decay": (0, math.inf), "l1": (0, math.inf), "l2": (0, math.inf), "lr_decay": (0, math.inf),
+    "clip_norm": (0, math.inf), "clip_value": (0, math.inf), "ema": (0, 1), "initial_accumulator_value": (0, math.inf),
+}  # fmt: skip
+_CHOICES = {"eps_mode": ("inside", "outside", "none"), "initial": (None, "zero", "gradient")}
+
+
+def resolve(value, step: int):
+    """A hyper-parameter's value at a step: a schedule is called with the number of steps done."""
+    if callable(value):
+        return value(step)
+    return tuple(resolve(v, step) for v in value) if isinstance(value, tuple | list) else value
+
+
+def check_value(name: str, value) -> None:
+    if isinstance(value, tuple | list):
+        for item in value:
+            check_value(name, item)
+    elif name in _CHOICES and value not in _CHOICES[name]:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, _CHOICES[name]))}")
+    elif name in _BOUNDS and not callable(value) and value is not None:
+        low, high = _BOUNDS[name]
+        if isinstance(value, str) or not low <= value < high:
+            upper = "" if high == math.inf else f" and below {high}"
+            raise ValueError(f"{name} is {value!r}; expected a number of at least {low}{upper}, or a schedule")
