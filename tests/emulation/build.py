@@ -33,6 +33,10 @@ FLAGS += [
     "-DBRAZEN_MAX_UNITS=20011",
 ]
 
+# `tools/coverage` asks which lines of the kernels the emulation reaches; the notes lie beside the objects.
+COVERAGE = ["-g", "--coverage", "-fprofile-update=atomic"] if os.environ.get("BRAZEN_EMULATION_COVERAGE") else []
+FLAGS += COVERAGE
+
 
 def compiler():
     """The C++ compiler to use, or None."""
@@ -54,7 +58,9 @@ def library():
     if made.exists():
         return made
     CACHE.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=CACHE))
+    # Counts are written where the objects were made: those are not moved.
+    folder = made.parent if COVERAGE else Path(tempfile.mkdtemp(dir=CACHE))
+    folder.mkdir(exist_ok=True)
 
     def compile_one(source):
         output = folder / f"{source.name}.o"
@@ -64,13 +70,15 @@ def library():
     try:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             objects = list(pool.map(compile_one, sources()))
-        run([compiler(), "-shared", "-o", str(folder / made.name), *objects, "-Wl,-z,defs"])
-        folder.rename(made.parent)
+        run([compiler(), "-shared", "-o", str(folder / made.name), *objects, "-Wl,-z,defs", *COVERAGE])
+        if not COVERAGE:
+            folder.rename(made.parent)
     except OSError:
         if not made.exists():  # another process was not first
             raise
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not COVERAGE:
+            shutil.rmtree(folder, ignore_errors=True)
     return made
 
 
