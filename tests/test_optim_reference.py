@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The reference update rules against the numbers that tell one published convention from the next.
 
-The F names are the rows of the list of techniques. A constant gradient's steps are given over lr.
+F1 is the first of the claims about optimizers; a constant gradient's steps are given over lr.
 """
 
 import numpy as np

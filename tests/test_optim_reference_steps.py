@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a reference step does around its rule, in which order, and the rules PyTorch lacks against their papers' boxes.
 
-The H and K names are the rows of the list of techniques.
+H and K number the claims about clipping and regularisation.
 """
 
 import math

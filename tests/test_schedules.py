@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Schedules: the printed values, PyTorch's values, configs, every error; the G and M names are rows of the list of techniques."""
+"""Schedules: the printed values, PyTorch's values, configs, every error; G and M number the claims about them and callbacks."""
 
 import copy
 import inspect
