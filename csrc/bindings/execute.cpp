@@ -8,6 +8,7 @@
 
 #include "../cpu/chain.h"
 #include "../cpu/elementwise.h"
+#include "../cpu/rows.h"
 #include "../cuda/abi.h"
 
 namespace brazen::bindings {
@@ -109,10 +110,10 @@ void launch(const Call& call, Entry entry, const ArrayView& x, const char* opera
 }
 
 template <class Call>
-void run_on_cpu(const Call& call, int64_t picoseconds) {
+auto run_on_cpu(const Call& call, int64_t picoseconds) {
   if (picoseconds < kReleasePicoseconds) return cpu::run(call);
   const py::gil_scoped_release release;
-  cpu::run(call);
+  return cpu::run(call);
 }
 
 }  // namespace
@@ -138,6 +139,11 @@ void execute(const FillCall& call, const ArrayView& out, const char* operation) 
   if (call.layout.size == 0) return;
   if (out.device == kHost) return run_on_cpu(call, call.layout.size * kChainPicoseconds);
   launch(call, usable_library().fill, out, operation);
+}
+
+int64_t execute(const RowLossCall& call, const ArrayView& x) {
+  if (x.device == kHost) return run_on_cpu(call, call.arrays.size() * 300);
+  throw ValueMismatch("softmax_cross_entropy: logits is on a CUDA device; expected an array on the CPU");
 }
 
 py::dict cuda_info() {

@@ -4,6 +4,7 @@
 
 #include "../core/call.h"
 #include "../core/chain.h"
+#include "../core/rows.h"
 #include "arrays.h"
 
 namespace brazen::bindings {
@@ -14,6 +15,8 @@ void execute(const ReductionCall& call, const ArrayView& x);
 // `operation` names the call in messages.
 void execute(const ChainCall& call, const ArrayView& x, const char* operation);
 void execute(const FillCall& call, const ArrayView& out, const char* operation);
+// Returns the first row whose label is out of range, or -1.
+int64_t execute(const RowLossCall& call, const ArrayView& x);
 
 // What the doctor says about the CUDA library: {"library", "archs", "runtime", "driver", "devices", "why_not"}.
 py::dict cuda_info();

@@ -12,6 +12,7 @@
 #include "gates.h"
 #include "kernel.h"
 #include "optim.h"
+#include "losses.h"
 
 namespace brazen::bindings {
 namespace {
@@ -75,6 +76,7 @@ PYBIND11_MODULE(_core, module) {
   add_gates(module);
   add_chain(module);
   add_optim(module);
+  add_losses(module);
   module.def("operations", operations, "The registry: name, family and parameters of every operation.");
   module.def("isa", [] { return std::string(cpu::kernels().isa); }, "The instruction set in use.");
   module.def("isas", cpu::runnable_isas, "The instruction sets this build and machine can run, best first.");

@@ -157,6 +157,12 @@ constexpr void register_type(KernelTable& table, int type) {
 #define BRAZEN_TEXT_OF(token) #token
 #define BRAZEN_TEXT(token) BRAZEN_TEXT_OF(token)
 
+}  // namespace
+
+extern const RowKernels kRowKernels;
+
+namespace {
+
 constexpr KernelTable make_table() {
   KernelTable table{};
   table.isa = BRAZEN_TEXT(BRAZEN_TARGET);
@@ -175,6 +181,7 @@ constexpr KernelTable make_table() {
   table.sum_float = sum_chunk<float>;
   table.sum_double = sum_chunk<double>;
   table.updates = &kUpdateKernels;
+  table.rows = &kRowKernels;
   return table;
 }
 

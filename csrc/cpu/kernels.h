@@ -16,6 +16,7 @@ using TileKernel = void (*)(const double* parameters, const void* const* in, voi
 
 struct ChainKernels;
 struct UpdateKernels;
+struct RowKernels;
 
 struct KernelTable {
   const char* isa;
@@ -32,6 +33,7 @@ struct KernelTable {
   float (*sum_float)(const float* rows, size_t n);
   double (*sum_double)(const double* rows, size_t n);
   const UpdateKernels* updates;
+  const RowKernels* rows;  // row_kernels.h
 };
 
 }  // namespace brazen::cpu

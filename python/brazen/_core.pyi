@@ -33,6 +33,7 @@ __all__: list[str] = [
     "random_fill",
     "set_isa",
     "set_num_threads",
+    "softmax_cross_entropy",
     "stream_copy",
     "updates",
 ]
@@ -172,6 +173,17 @@ def set_isa(name: str) -> None:
     """
 
 def set_num_threads(threads: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+def softmax_cross_entropy(
+    logits: typing.Any,
+    labels: typing.Any,
+    axis: typing.Any,
+    ignore_index: typing.Any,
+    label_smoothing: typing.SupportsFloat | typing.SupportsIndex,
+    weight: typing.Any,
+    reduction: str,
+    grad_scale: typing.SupportsFloat | typing.SupportsIndex,
+    out: typing.Any,
+) -> tuple: ...
 def stream_copy(target: typing.Any, source: typing.Any) -> None:
     """
     A copy by all threads past the caches: the benchmarks' unit.

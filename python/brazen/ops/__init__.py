@@ -3,5 +3,7 @@
 
 from .activations import *  # noqa: F403
 from .activations import __all__ as _activations
+from .losses import *  # noqa: F403
+from .losses import __all__ as _losses
 
-__all__ = [*_activations]
+__all__ = [*_activations, *_losses]

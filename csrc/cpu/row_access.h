@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A row of an operand as chunks of the compute type, read and written wherever the array lies. No formula here.
+#pragma once
+
+#include <algorithm>
+
+#include "../core/rows.h"
+#include "../formulas/reduction.h"
+#include "pass.h"
+#include "scratch.h"
+#include "tiles.h"
+
+namespace brazen::cpu {
+
+// Rows up to this long are widened or gathered once; longer ones again in every pass over them.
+inline constexpr int64_t kWholeRow = 1 << 16;
+// Rows claimed at once hold at least this many elements.
+inline constexpr int64_t kClaimElements = 1 << 15;
+
+// Calls body(start, n) for the chunks of a row.
+template <class Body>
+void each_chunk(int64_t columns, Body&& body) {
+  for (int64_t start = 0; start < columns; start += kChunkRows)
+    body(start, std::min<int64_t>(kChunkRows, columns - start));
+}
+
+// The sum over a row of body(start, n), a chunk's sum in the compute type: float64 merges in a binary tree aligned to
+// powers of two, as merge_chunks, but without a list of all chunks.
+template <class Body>
+double sum_chunks(int64_t columns, Body&& body) {
+  double open[64];  // open[k]: a finished subtree of 2^k chunks, where bit k of `count` is set
+  int64_t count = 0;
+  each_chunk(columns, [&](int64_t start, int64_t n) {
+    double merged = static_cast<double>(body(start, n));
+    int level = 0;
+    for (; count >> level & 1; ++level) merged = open[level] + merged;
+    open[level] = merged;
+    ++count;
+  });
+  // What is left joins from the right, as the lonely last subtrees of merge_chunks do.
+  double total = 0;
+  bool any = false;
+  for (int level = 0; count >> level; ++level) {
+    if (!(count >> level & 1)) continue;
+    total = any ? open[level] + total : open[level];
+    any = true;
+  }
+  return total;
+}
+
+// Where one operand's rows lie.
+class RowPlace {
+ public:
+  RowPlace(const RowsLayout& arrays, int operand)
+      : rows_(arrays.rows),
+        columns_(arrays.columns),
+        row_(rows_.operands[operand]),
+        column_(columns_.operands[operand]) {
+    run_ = columns_.contiguous(column_);
+    aligned_ = naturally_aligned(static_cast<const char*>(row_.data), row_);
+    for (int d = 0; d < rows_.ndim; ++d) aligned_ = aligned_ && row_.strides[d] % itemsize(row_.dtype) == 0;
+  }
+
+  char* base(int64_t row) const {
+    char* at = static_cast<char*>(row_.data);
+    for (int d = rows_.ndim - 1; d > 0; --d) {
+      at += row % rows_.shape[d] * row_.strides[d];
+      row /= rows_.shape[d];
+    }
+    return rows_.ndim ? at + row * row_.strides[0] : at;
+  }
+
+  DType dtype() const { return row_.dtype; }
+  // Every row is one run that the kernels' types may point into.
+  bool is_run() const { return run_ && aligned_; }
+
+ protected:
+  const Layout &rows_, &columns_;
+  const Operand &row_, &column_;
+  bool run_, aligned_;
+};
+
+// Scratch memory handed out piece by piece, each on a cache line of its own.
+class Arena {
+ public:
+  template <class T>
+  T* take(int64_t elements) {
+    unsigned char* at = memory_ ? memory_ + used_ : nullptr;
+    used_ += (elements * sizeof(T) + 63) / 64 * 64;
+    return reinterpret_cast<T*>(at);
+  }
+  // The first round of takes measures; then the memory is there for the second.
+  void provide() { memory_ = thread_scratch(used_), used_ = 0; }
+
+ private:
+  unsigned char* memory_ = nullptr;
+  size_t used_ = 0;
+};
+
+template <class T>
+class RowSource : public RowPlace {
+ public:
+  RowSource(const RowsLayout& arrays, int operand) : RowPlace(arrays, operand) {
+    in_place_ = is_run() && itemsize(dtype()) == sizeof(T);
+    whole_ = !in_place_ && columns_.size <= kWholeRow;
+    bool fixed = true;
+    for (int d = 0; d < rows_.ndim; ++d) fixed = fixed && row_.strides[d] == 0;
+    once_ = fixed && whole_;
+  }
+
+  void take(Arena& arena) {
+    if (in_place_) return;
+    tile_ = arena.take<T>(whole_ ? columns_.size : kChunkRows);
+    if (!is_run() && is_16_bit(dtype())) narrow_ = arena.take<uint16_t>(kChunkRows);
+    loaded_ = false;
+  }
+
+  void seek(int64_t row) {
+    base_ = base(row);
+    if (!whole_ || (once_ && loaded_)) return;
+    each_chunk(columns_.size, [&](int64_t start, int64_t n) { fetch(start, n, tile_ + start); });
+    loaded_ = true;
+  }
+
+  // Valid until the next call, unless the row is held as a whole.
+  const T* chunk(int64_t start, int64_t n) const {
+    if (in_place_) return reinterpret_cast<const T*>(base_) + start;
+    if (whole_) return tile_ + start;
+    return fetch(start, n, tile_);
+  }
+
+  T at(int64_t column) const { return *chunk(column, 1); }
+
+  // Where the row's memory begins, if it is a run worth fetching ahead.
+  const char* ahead(int64_t row) const { return is_run() && row < rows_.size ? base(row) : nullptr; }
+
+ private:
+  // `tile` is filled, but for a run of the compute type.
+  const T* fetch(int64_t start, int64_t n, T* tile) const {
+    const KernelTable& table = kernels();
+    if (is_run() && is_16_bit(dtype()))
+      use_run(table, dtype(), base_ + start * itemsize(dtype()), n, tile);
+    else
+      gather_run(table, columns_, column_, base_, 0, start, n, tile, narrow_);
+    return tile;
+  }
+
+  bool in_place_, whole_, once_, loaded_ = false;
+  char* base_ = nullptr;
+  T* tile_ = nullptr;
+  uint16_t* narrow_ = nullptr;
+};
+
+template <class T>
+class RowSink : public RowPlace {
+ public:
+  // `inputs`: operands before this one are read, and a result in place is not streamed.
+  RowSink(const RowsLayout& arrays, int operand, int inputs) : RowPlace(arrays, operand) {
+    const int64_t row_bytes = columns_.size * itemsize(dtype());
+    bool apart = true;
+    for (int k = 0; k < inputs; ++k) apart = apart && arrays.rows.operands[k].data != row_.data;
+    streamed_ = is_run() && apart && row_bytes >= kShortestStream && rows_.size * row_bytes >= kStreamBytes;
+    in_place_ = is_run() && !streamed_ && itemsize(dtype()) == sizeof(T);
+  }
+
+  bool streamed() const { return streamed_; }
+
+  void take(Arena& arena) {
+    if (in_place_) return;
+    tile_ = arena.take<T>(kChunkRows);
+    if (is_16_bit(dtype())) narrow_ = arena.take<uint16_t>(kChunkRows);
+  }
+
+  void seek(int64_t row) { base_ = base(row); }
+
+  // Where to put a chunk: the array itself, or a tile that store() brings there.
+  T* chunk(int64_t start) const { return in_place_ ? reinterpret_cast<T*>(base_) + start : tile_; }
+
+  // `ahead`: where as many bytes will be read soon, or null.
+  void store(int64_t start, int64_t n, const char* ahead = nullptr) const {
+    if (in_place_) return;
+    const KernelTable& table = kernels();
+    char* to = base_ + start * itemsize(dtype());
+    const void* from = tile_;
+    if (is_16_bit(dtype())) {
+      const bool straight = is_run() && !streamed_;
+      table.narrow[static_cast<int>(dtype())](reinterpret_cast<const float*>(tile_),
+                                              straight ? reinterpret_cast<uint16_t*>(to) : narrow_, n);
+      if (straight) return;
+      from = narrow_;
+    }
+    if (streamed_)
+      table.stream(to, from, n * itemsize(dtype()), &ahead, ahead ? 1 : 0);
+    else if (is_run())
+      memcpy(to, from, n * itemsize(dtype()));
+    else
+      scatter_run(columns_, column_, base_, start, n, from);
+  }
+
+ private:
+  // Stores past the caches write whole lines: short rows have too few.
+  static constexpr int64_t kShortestStream = 512;
+
+  bool streamed_, in_place_;
+  char* base_ = nullptr;
+  T* tile_ = nullptr;
+  uint16_t* narrow_ = nullptr;
+};
+
+}  // namespace brazen::cpu

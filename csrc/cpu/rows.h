@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The drivers of the operations on rows.
+#pragma once
+
+#include "../core/rows.h"
+
+namespace brazen::cpu {
+
+// Returns the first row whose label is out of range, before anything is written, or -1.
+int64_t run(const RowLossCall& call);
+
+}  // namespace brazen::cpu
