@@ -11,7 +11,7 @@ __all__ = ["__version__", "info", "num_threads", "set_num_threads", *_operations
 
 def __getattr__(name):
     """Loads the parts that `import brazen` would be slower for only when they are asked for."""
-    if name in ("optim", "reference", "schedules"):
+    if name in ("checks", "optim", "reference", "schedules"):
         import importlib
 
         return importlib.import_module(f"brazen.{name}")
