@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy
 
 from .. import _core
+from .._configured import Configured, define, rebuild, require
 
 UNITS = ("step", "epoch")
 schedules: dict[str, type] = {}
@@ -40,34 +41,18 @@ def raised(base: float, exponent: float) -> float:
     return exp_of(exponent * float(_log(numpy.array([float(base)]))[0])) if base else 0.0
 
 
-def require(condition: bool, argument: str, value: Any, accepted: str) -> None:
-    """Raises unless the condition holds."""
-    if not condition:
-        raise ValueError(f"{argument} is {value!r}; expected {accepted}")
-
-
-class Schedule:
+class Schedule(Configured):
     """A value as a function of the step or the epoch, counted from 0: `schedule(t)`.
 
     Two schedules of the same class, arguments and unit are equal. Anything that takes a schedule reads `unit` to know which
     count to call it with.
     """
 
-    name: ClassVar[str]
-    formula: ClassVar[Callable]
-    aliases: ClassVar[Mapping[str, str]] = {}
+    _default_unit: ClassVar[str] = "step"
 
-    def __init__(self, *values: Any, unit: str | None = None, **named: Any):
-        renamed = {self.aliases.get(key, key): value for key, value in named.items()}
-        if len(renamed) != len(named):
-            raise TypeError(f"{self.name}: an argument is given under two names: {', '.join(sorted(named))}")
-        try:
-            bound = self.__signature__.bind(*values, **renamed)  # type: ignore[attr-defined]
-        except TypeError as error:
-            raise TypeError(f"{self.name}: {error}") from None
-        bound.apply_defaults()
-        bound.arguments.pop("unit", None)
-        self.arguments: dict[str, Any] = {key: _listed(value) for key, value in bound.arguments.items()}
+    def __init__(self, *values: Any, **named: Any):
+        super().__init__(*values, **named)
+        unit = self.arguments.pop("unit")
         inner = {part.unit for part in self._parts()}
         if len(inner) > 1:
             raise ValueError(f"{self.name}: schedules of different units: {', '.join(sorted(inner))}")
@@ -76,8 +61,6 @@ class Schedule:
         if inner and unit not in (None, *inner):
             raise ValueError(f"unit is {unit!r}; the schedules inside count {inner.pop()}s")
         self(0)  # reports arguments that do not fit
-
-    _default_unit: ClassVar[str] = "step"
 
     def _parts(self) -> list[Schedule]:
         """The schedules among the arguments."""
@@ -103,35 +86,11 @@ class Schedule:
 
     def config(self) -> dict[str, Any]:
         """Plain data from which `from_config` builds an equal schedule."""
-        return {"name": self.name, **{key: _plain(value) for key, value in self.arguments.items()}, "unit": self.unit}
+        return {**super().config(), "unit": self.unit}
 
     def with_warmup(self, warmup_steps: int, start_factor: float = 0.0, shift: bool = True) -> Schedule:
         """This schedule after a linear rise: see `warmup`."""
         return schedules["warmup"](self, warmup_steps, start_factor, shift)
-
-    def __eq__(self, other):
-        return type(other) is type(self) and (other.arguments, other.unit) == (self.arguments, self.unit)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self):
-        shown = [f"{key}={value!r}" for key, value in self.arguments.items()]
-        return f"{self.name}({', '.join([*shown, f'unit={self.unit!r}'])})"
-
-
-def _listed(value: Any) -> Any:
-    """Sequences as lists and NumPy's numbers as Python's, so that a config gives back an equal schedule."""
-    if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
-    return value.tolist() if isinstance(value, numpy.generic | numpy.ndarray) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Schedule):
-        return value.config()
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return {"function": f"{value.__module__}.{value.__qualname__}"} if callable(value) else value
 
 
 def from_config(config: Mapping[str, Any], functions: Mapping[str, Callable] | None = None) -> Any:
@@ -141,18 +100,7 @@ def from_config(config: Mapping[str, Any], functions: Mapping[str, Callable] | N
     >>> schedules.from_config({"name": "cosine", "lr": 0.1, "T_max": 10, "unit": "epoch"})(5).__round__(12)
     0.05
     """
-
-    def revive(value):
-        if isinstance(value, Mapping) and "name" in value:
-            return from_config(value, functions)
-        if isinstance(value, Mapping) and "function" in value:
-            named = functions or {}
-            require(value["function"] in named, "functions", sorted(named), f"one for {value['function']!r} among them")
-            return named[value["function"]]
-        return [revive(item) for item in value] if isinstance(value, list) else value
-
-    arguments = {key: revive(value) for key, value in config.items() if key != "name"}
-    return get(config["name"])(**arguments)
+    return rebuild(config, get, functions)
 
 
 def names() -> tuple[str, ...]:
@@ -176,22 +124,5 @@ def get(name: str) -> Any:
 
 def schedule(unit: str = "step", **aliases: str) -> Callable[[Callable], type[Schedule]]:
     """Makes a formula f(t, **arguments) a schedule class of the same name, arguments and docstring."""
-
-    def decorate(formula: Callable) -> type[Schedule]:
-        signature = inspect.signature(formula)
-        own = list(signature.parameters.values())[1:]
-        either = inspect.Parameter("unit", inspect.Parameter.KEYWORD_ONLY, default=None)
-        members = {
-            "name": formula.__name__,
-            "formula": staticmethod(formula),
-            "aliases": aliases,
-            "_default_unit": unit,
-            "__doc__": formula.__doc__,
-            "__module__": formula.__module__,
-            "__signature__": signature.replace(parameters=[*own, either], return_annotation=inspect.Signature.empty),
-        }
-        made = type(formula.__name__, (Schedule,), members)
-        schedules[formula.__name__] = made
-        return made
-
-    return decorate
+    either = inspect.Parameter("unit", inspect.Parameter.KEYWORD_ONLY, default=None)
+    return lambda formula: define(Schedule, schedules, formula, aliases, extra=[either], _default_unit=unit)
