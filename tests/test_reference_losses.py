@@ -225,6 +225,23 @@ def test_ignored_rows_have_no_gradient_whatever_they_hold():
     assert value == 0 and not gradient.any()
 
 
+@pytest.mark.parametrize(
+    "name", ["softmax_cross_entropy", "naive_softmax_cross_entropy", "multiclass_hinge", "kl_divergence"]
+)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_rows_along_another_axis(name, reduction):
+    loss, x = getattr(reference, name), reference.log_softmax(RNG.normal(size=(2, 3, 7)))
+    other = reference.softmax(RNG.normal(size=(2, 3, 7))) if name == "kl_divergence" else RNG.integers(0, 7, (2, 3))
+    value, gradient = loss(x, other, reduction=reduction)
+    for axis in (0, 1, -2):
+        moved = np.moveaxis(other, -1, axis) if other.ndim == 3 else other
+        out = np.empty_like(np.moveaxis(x, -1, axis))
+        again = loss(np.moveaxis(x, -1, axis), moved, axis=axis, reduction=reduction, out=out)
+        assert again[1] is out and close(np.moveaxis(out, axis, -1), gradient) and close(again[0], value)
+    with pytest.raises(ValueError, match="axis is 3; expected one of the 3 axes"):
+        loss(x, other, axis=3)
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"labels\[2\] is 7; expected 0 to 6, or ignore_index, -100"):
         reference.softmax_cross_entropy(LOGITS[:3], np.array([1, 2, 7]))

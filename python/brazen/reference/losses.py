@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The losses in plain array code: each returns (loss, gradient), the gradient of the first argument.
 
-Rows are the last axis. `reduction`: "sum"; "mean", over rows or, in the elementwise losses, over elements (0 where there
+Rows run along `axis`, the last by default. `reduction`: "sum"; "mean", over rows or, in the elementwise losses, over elements (0 where there
 are none); "none", one loss for each, with the gradient of their sum. `grad_scale` multiplies the gradient alone. The loss
 is in the compute type, float32 for 16-bit arrays; the gradient has the dtype of the first argument.
 """
@@ -27,7 +27,18 @@ __all__ = [
 ]
 
 
-def _finish(xp, like, losses, gradient, reduction, grad_scale, out, divisor=None):
+def _require_axis(x, axis):
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis is {axis}; expected one of the {x.ndim} axes")
+
+
+def _rows(xp, x, other, axis):
+    """Both with `axis` last, if `other` has it."""
+    _require_axis(x, axis)
+    return xp.moveaxis(x, axis, -1), xp.moveaxis(other, axis, -1) if other.ndim == x.ndim else other
+
+
+def _finish(xp, like, losses, gradient, reduction, grad_scale, out, divisor=None, axis=-1):
     """(loss, gradient) of the losses of rows or elements; "mean" divides by `divisor`, else by their number."""
     divisor = losses.size if divisor is None else divisor
     if reduction == "mean":
@@ -39,7 +50,9 @@ def _finish(xp, like, losses, gradient, reduction, grad_scale, out, divisor=None
         loss, factor = losses, grad_scale
     else:
         raise ValueError(f'reduction is {reduction!r}; expected "mean", "sum" or "none"')
-    return _array(xp, loss, losses.dtype, None), _array(xp, gradient * losses.dtype.type(factor), like.dtype, out)
+    gradient = gradient * losses.dtype.type(factor)
+    gradient = gradient if axis == -1 else xp.moveaxis(gradient, -1, axis)
+    return _array(xp, loss, losses.dtype, None), _array(xp, gradient, like.dtype, out)
 
 
 def _pair(x, target, name):
@@ -72,9 +85,11 @@ def _one_hot(xp, labels, classes, dtype):
 
 
 def _cross_entropy(
-    logits, labels, log_probabilities, ignore_index, label_smoothing, weight, reduction, grad_scale, out
+    logits, labels, log_probabilities, axis, ignore_index, label_smoothing, weight, reduction, grad_scale, out
 ):
-    xp, wide = array_namespace(logits), compute(logits)
+    xp = array_namespace(logits)
+    logits, labels = _rows(xp, logits, labels, axis)
+    wide = compute(logits)
     classes = logits.shape[-1]
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 to 1")
@@ -98,18 +113,18 @@ def _cross_entropy(
         losses = -xp.where(target == 0, 0, target * logs).sum(axis=-1)
         gradient = xp.exp(logs) * target.sum(axis=-1, keepdims=True) - target
         gradient = xp.where(mass == 0, 0, gradient)  # an ignored row, whatever its logits are
-        return _finish(xp, logits, losses, gradient, reduction, grad_scale, out, divisor)
+        return _finish(xp, logits, losses, gradient, reduction, grad_scale, out, divisor, axis)
 
 
-def softmax_cross_entropy(logits, labels, *, ignore_index=-100, label_smoothing=0.0, weight=None, reduction="mean",
-                          grad_scale=1.0, out=None):  # fmt: skip
+def softmax_cross_entropy(logits, labels, *, axis=-1, ignore_index=-100, label_smoothing=0.0, weight=None,
+                          reduction="mean", grad_scale=1.0, out=None):  # fmt: skip
     """-sum(target * log softmax(logits)); the labels are class numbers or probabilities of the logits' shape.
 
     `weight` has one value a class; "mean" then divides by the sum of the weights of the labels (of rows, for
     probabilities). Rows labelled `ignore_index` count for nothing and have no gradient.
     """
     return _cross_entropy(
-        logits, labels, log_softmax_rows, ignore_index, label_smoothing, weight, reduction, grad_scale, out
+        logits, labels, log_softmax_rows, axis, ignore_index, label_smoothing, weight, reduction, grad_scale, out
     )
 
 
@@ -118,9 +133,9 @@ def _log_of_softmax(xp, wide):
     return xp.log(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def naive_softmax_cross_entropy(logits, labels, *, reduction="mean", grad_scale=1.0, out=None):
+def naive_softmax_cross_entropy(logits, labels, *, axis=-1, reduction="mean", grad_scale=1.0, out=None):
     """The same loss as the logarithm of a probability, infinite where that underflows; here to show what goes wrong."""
-    return _cross_entropy(logits, labels, _log_of_softmax, None, 0.0, None, reduction, grad_scale, out)
+    return _cross_entropy(logits, labels, _log_of_softmax, axis, None, 0.0, None, reduction, grad_scale, out)
 
 
 def sigmoid_cross_entropy(logits, targets, *, pos_weight=None, reduction="mean", grad_scale=1.0, out=None):
@@ -137,9 +152,11 @@ def sigmoid_cross_entropy(logits, targets, *, pos_weight=None, reduction="mean",
         return _finish(xp, logits, losses, gradient, reduction, grad_scale, out)
 
 
-def multiclass_hinge(scores, labels, *, margin=1.0, reduction="mean", grad_scale=1.0, out=None):
+def multiclass_hinge(scores, labels, *, margin=1.0, axis=-1, reduction="mean", grad_scale=1.0, out=None):
     """The sum over the other classes of max(0, score - score of the label + margin); slope 0 at the kink."""
-    xp, x = array_namespace(scores), compute(scores)
+    xp = array_namespace(scores)
+    scores, labels = _rows(xp, scores, labels, axis)
+    x = compute(scores)
     inside, _ = _labels(labels, scores.shape, None)
     with numpy.errstate(all="ignore"):
         own = _one_hot(xp, inside, scores.shape[-1], x.dtype)
@@ -147,7 +164,8 @@ def multiclass_hinge(scores, labels, *, margin=1.0, reduction="mean", grad_scale
         excess = xp.where(own > 0, 0, excess)
         above = (excess > 0).astype(x.dtype)
         gradient = above - own * above.sum(axis=-1, keepdims=True)
-        return _finish(xp, scores, xp.maximum(excess, 0).sum(axis=-1), gradient, reduction, grad_scale, out)
+        losses = xp.maximum(excess, 0).sum(axis=-1)
+        return _finish(xp, scores, losses, gradient, reduction, grad_scale, out, axis=axis)
 
 
 def _elementwise(losses_of, prediction, target, reduction, grad_scale, out):
@@ -190,11 +208,12 @@ def huber(prediction, target, *, delta=1.0, reduction="mean", grad_scale=1.0, ou
     return _elementwise(losses_of, prediction, target, reduction, grad_scale, out)
 
 
-def kl_divergence(log_probabilities, target, *, log_target=False, reduction="mean", grad_scale=1.0, out=None):
-    """sum(t * (log t - log_probabilities)) over the last axis, t the target or its exponential; 0 where t is 0."""
+def kl_divergence(log_probabilities, target, *, log_target=False, axis=-1, reduction="mean", grad_scale=1.0, out=None):
+    """sum(t * (log t - log_probabilities)) along `axis`, t the target or its exponential; 0 where t is 0."""
     xp, x, target = _pair(log_probabilities, target, "target")
+    _require_axis(x, axis)
     with numpy.errstate(all="ignore"):
         probability = xp.exp(target) if log_target else target
         logs = target if log_target else xp.log(target)
-        losses = xp.where(probability == 0, 0, probability * (logs - x)).sum(axis=-1)
+        losses = xp.where(probability == 0, 0, probability * (logs - x)).sum(axis=axis)
         return _finish(xp, log_probabilities, losses, -probability, reduction, grad_scale, out)
