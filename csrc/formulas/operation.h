@@ -15,8 +15,8 @@ inline constexpr int kMaxParameters = 2;
 enum class Domain { any, finite, positive, not_negative };
 
 struct Parameter {
-  const char* name;
-  double standard;  // the default; NaN where the caller must give a value
+  const char* name = nullptr;  // nvcc asks for a value of every member where one has a value
+  double standard = 0;         // the default; NaN where the caller must give a value
   Domain domain = Domain::finite;
   double most = __builtin_inf();
 
