@@ -197,9 +197,12 @@ py::object fill(const std::string& kind, const py::object& out_object, double sc
     call.kind = FillCall::Kind::bernoulli;
     if (out.dtype != DType::boolean && out.dtype != DType::uint8)
       throw TypeMismatch(argument + "has dtype " + name(out.dtype) + "; expected bool or uint8");
+  } else if (kind == "words") {
+    call.kind = FillCall::Kind::words;
+    require_dtype(out, DType::int64, argument, "the generator's words");
   } else {
     if (kind != "uniform" && kind != "normal")
-      throw ValueMismatch("random: kind is '" + kind + "'; expected 'uniform', 'normal' or 'bernoulli'");
+      throw ValueMismatch("random: kind is '" + kind + "'; expected 'uniform', 'normal', 'bernoulli' or 'words'");
     call.kind = kind == "uniform" ? FillCall::Kind::uniform : FillCall::Kind::normal;
     require_compute_dtype(out, argument);
   }

@@ -53,9 +53,9 @@ struct ChainCall {
 };
 
 // Fills the only operand of the layout, in logical order, with values in [0, 1), normal ones, or (a bool or uint8
-// operand) 1 with probability threshold / 65,536.
+// operand) 1 with probability threshold / 65,536, or (int64) the generator's 64-bit words.
 struct FillCall {
-  enum class Kind : int32_t { uniform, normal, bernoulli };
+  enum class Kind : int32_t { uniform, normal, bernoulli, words };
   Kind kind;
   uint32_t threshold;
   RandomKey key;

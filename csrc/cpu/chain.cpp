@@ -146,6 +146,9 @@ void fill_tile(const KernelTable& table, const FillCall& call, int64_t begin, in
     table.chain->compare(static_cast<const uint16_t*>(pieces), call.threshold, n, second);
     return scatter_run(layout, out, static_cast<char*>(out.data), begin, n, second);
   }
+  if (call.kind == FillCall::Kind::words)
+    return scatter_run(layout, out, static_cast<char*>(out.data), begin, n,
+                       draw_long_words(table, call.key, call.first_index + begin, n, tile));
   const void* drawn = draw_values(table, call.key, call.kind == FillCall::Kind::normal, is_double,
                                   call.first_index + begin, 1, n, tile);
   // One value each for the run, of the compute type.

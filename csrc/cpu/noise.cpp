@@ -33,16 +33,24 @@ const uint16_t* draw_column_run(const ChainKernels& kernels, RandomKey key, uint
   return entry.rows[first % kPiecesPerBlock];
 }
 
+// Up to two values a block, and the lanes that are made beyond the last.
+struct Words {
+  alignas(64) uint32_t words[2 * kRun + 4 * (2 + kDrawnTogether)];
+};
+
+// Those of the blocks first ... last, until the thread draws again.
+const Words& draw_words(const ChainKernels& kernels, RandomKey key, int64_t first, int64_t last) {
+  static thread_local Words drawn;
+  kernels.draw_words(key, first, last - first + 1, drawn.words);
+  return drawn;
+}
+
 const uint16_t* draw_pieces(const ChainKernels& kernels, RandomKey key, int64_t first, int64_t stride, int64_t n,
                             uint16_t* tile) {
   if (stride == 1) {
     const int64_t block = first / kPiecesPerBlock, last = (first + n - 1) / kPiecesPerBlock;
-    // Whole lanes are written: up to 64 pieces more than there are.
-    static thread_local struct {
-      alignas(64) uint32_t words[4 * (kRun / kPiecesPerBlock + 2 + kDrawnTogether)];
-    } blocks;
-    kernels.draw_words(key, block, last - block + 1, blocks.words);
-    memcpy(tile, reinterpret_cast<const uint16_t*>(blocks.words) + first % kPiecesPerBlock, n * sizeof(uint16_t));
+    const Words& drawn = draw_words(kernels, key, block, last);
+    return reinterpret_cast<const uint16_t*>(drawn.words) + first % kPiecesPerBlock;
   } else if (stride == 0) {
     kernels.draw_pieces(key, first, 0, 1, tile);
     for (int64_t i = 1; i < n; ++i) tile[i] = tile[0];
@@ -56,17 +64,20 @@ const uint16_t* draw_pieces(const ChainKernels& kernels, RandomKey key, int64_t 
 
 }  // namespace
 
+const void* draw_long_words(const KernelTable& table, RandomKey key, int64_t first, int64_t n, void* tile) {
+  const Words& drawn = draw_words(*table.chain, key, first / 2, (first + n - 1) / 2);
+  memcpy(tile, drawn.words + 2 * (first % 2), n * sizeof(uint64_t));
+  return tile;
+}
+
 const void* draw_values(const KernelTable& table, RandomKey key, bool is_normal, bool is_double, int64_t first,
                         int64_t stride, int64_t n, void* tile) {
   const ChainKernels& kernels = *table.chain;
   const int64_t item = is_double ? 8 : 4;
   if (stride == 1) {
-    static thread_local struct {
-      alignas(64) uint32_t words[2 * kRun + 4 * (2 + kDrawnTogether)];
-    } drawn;
     const int64_t per_block = 16 / item, block = first / per_block, last = (first + n - 1) / per_block;
     const int64_t values = (last - block + 1) * per_block;
-    kernels.draw_words(key, block, last - block + 1, drawn.words);
+    const Words& drawn = draw_words(kernels, key, block, last);
     if (is_normal)
       kernels.normal[is_double](drawn.words, values / 2, tile);
     else

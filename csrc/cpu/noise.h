@@ -11,12 +11,15 @@ namespace brazen::cpu {
 inline constexpr int64_t kDrawSlack = 16;
 
 // The pieces (dropout) or normals of the elements first, first + stride, ... in `tile`, which holds n + kDrawSlack; the
-// result points into it. At most 1,024 elements.
+// result points into it, or to what the next drawing of the thread overwrites. At most 1,024 elements.
 const void* draw(const KernelTable& table, const Chain& chain, bool is_double, int64_t first, int64_t stride, int64_t n,
                  void* tile);
 
 // Uniform or normal values, likewise.
 const void* draw_values(const KernelTable& table, RandomKey key, bool is_normal, bool is_double, int64_t first,
                         int64_t stride, int64_t n, void* tile);
+
+// The 64-bit words float64 values are made of.
+const void* draw_long_words(const KernelTable& table, RandomKey key, int64_t first, int64_t n, void* tile);
 
 }  // namespace brazen::cpu

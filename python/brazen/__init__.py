@@ -9,9 +9,19 @@ from .threads import num_threads, set_num_threads
 __all__ = ["__version__", "info", "num_threads", "set_num_threads", *_operations]
 
 
+# Parts that `import brazen` would be slower for: loaded when they are asked for.
+_LAZY = {
+    "checks",
+    "optim",
+    "random",
+    "reference",
+    "schedules",
+}
+
+
 def __getattr__(name):
-    """Loads the parts that `import brazen` would be slower for only when they are asked for."""
-    if name in ("checks", "optim", "reference", "schedules"):
+    """Loads what is lazy."""
+    if name in _LAZY:
         import importlib
 
         return importlib.import_module(f"brazen.{name}")

@@ -3,7 +3,14 @@
 
 from .activations import *  # noqa: F403
 from .activations import __all__ as _activations
+from .dropout import *  # noqa: F403
+from .dropout import __all__ as _dropouts
+from .fused import *  # noqa: F403
+from .fused import __all__ as _chains
 from .losses import *  # noqa: F403
 from .losses import __all__ as _losses
 
-__all__ = [*_activations, *_losses]
+__all__ = [*_activations]
+__all__ += _dropouts
+__all__ += _chains
+__all__ += _losses

@@ -25,6 +25,11 @@ def activations() -> tuple[str, ...]:
     return tuple(_registered)
 
 
+def registered(name: str):
+    """The activation of that name, None for none."""
+    return _registered.get(_spellings.get(name, name))
+
+
 class _Signed(_core.Kernel):
     """A kernel that tells `inspect` and `help` its arguments."""
 
@@ -214,4 +219,5 @@ maxout = _register(lambda name: Maxout())("maxout")
 
 # Keras' other spellings: the same objects, which the registry knows by one name.
 swish, hard_swish = silu, hard_silu
-__all__ += ["swish", "hard_swish"]
+_spellings = {"swish": "silu", "hard_swish": "hard_silu"}
+__all__ += _spellings

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from .._noise import drop_threshold, seeded
 from . import _kinds
 from ._kinds import _array, array_namespace, compute
-from .dropout import drop_threshold, keep_mask, keep_scale, seeded, select
+from .dropout import keep_mask, keep_scale, select
 
 __all__ = ["fused"]
 

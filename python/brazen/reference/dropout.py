@@ -10,10 +10,10 @@ the noise are counted.
 from __future__ import annotations
 
 import math
-import operator
 
 import numpy
 
+from .._noise import DROPOUT, drop_threshold, noise_dimensions, seeded
 from . import random
 from ._kinds import _array, array_namespace, compute
 
@@ -31,53 +31,10 @@ _MODES = ("inverted", "vanilla", "weights")
 _ALPHA = -1.7580993408473768  # what selu tends to on the left
 
 
-def drop_threshold(rate=None, keep=None, keep_prob=None, default=0.5) -> int:
-    """Of 65536 pieces, how many keep: from the probability to drop or the one to keep, never both."""
-    given = {"rate": rate, "keep": keep, "keep_prob": keep_prob}
-    named = {name: value for name, value in given.items() if value is not None}
-    if len(named) > 1:
-        raise TypeError(
-            f"dropout: {' and '.join(named)} are given; expected one: rate drops, keep (or keep_prob) keeps"
-        )
-    for name, value in named.items():
-        if name == "rate" and not 0 <= value < 1:
-            raise ValueError(f"dropout: rate is {value}; expected the probability to drop, at least 0 and below 1")
-        if name != "rate" and not 0 < value <= 1:
-            raise ValueError(f"dropout: {name} is {value}; expected the probability to keep, above 0 and at most 1")
-    (name, value), *_ = [*named.items(), ("rate", default)]
-    threshold = random.keep_threshold(1 - value if name == "rate" else value)
-    if threshold == 0:
-        raise ValueError(
-            f"dropout: {name} is {value}, which keeps less than one element of 131072: nothing would be left"
-        )
-    return threshold
-
-
-def seeded(seed, call: str):
-    """`seed`, or an error that shows the call to write."""
-    if seed is None:
-        raise TypeError(f"{call.partition('(')[0]}: seed is missing; call {call}")
-    return seed
-
-
-def noise_dimensions(shape, noise_shape):
-    """`noise_shape` with None replaced by the extents of `shape`, against which it broadcasts."""
-    if noise_shape is None:
-        return tuple(shape)
-    if len(noise_shape) != len(shape):
-        raise ValueError(f"dropout: noise_shape {tuple(noise_shape)} has {len(noise_shape)} axes, x has {len(shape)}")
-    noise = tuple(full if own is None else operator.index(own) for own, full in zip(noise_shape, shape))
-    if any(own not in (1, full) for own, full in zip(noise, shape)):
-        raise ValueError(
-            f"dropout: noise_shape {tuple(noise_shape)}; expected 1, None or the extent of x, {tuple(shape)}"
-        )
-    return noise
-
-
 def keep_mask(shape, threshold, *, seed, step, site, offset, like):
     """True where an element stays."""
     place = {"seed": seed, "step": step, "site": site, "offset": offset}
-    return random.pieces(shape, **place, domain=random.DROPOUT, like=like) < threshold
+    return random.pieces(shape, **place, domain=DROPOUT, like=like) < threshold
 
 
 def keep_scale(wide, threshold):
@@ -197,7 +154,7 @@ class AlphaDropout:
 def _noise(x, seed, step, site, offset, call):
     wide = compute(x)
     return random.standard_normal(
-        array_namespace(x), x.shape, wide.dtype, seeded(seed, call), step, site, offset, random.DROPOUT
+        array_namespace(x), x.shape, wide.dtype, seeded(seed, call), step, site, offset, DROPOUT
     ).astype(wide.dtype)
 
 

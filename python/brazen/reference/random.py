@@ -24,28 +24,15 @@ import operator
 
 import numpy
 
+from .._noise import CALLER, bounded, keep_threshold
 from ._kinds import _array, array_namespace
 
 __all__ = ["bernoulli", "keep_threshold", "normal", "permutation", "pieces", "random_words", "uniform"]
-
-# The top 8 bits of the counter's last word.
-CALLER, DROPOUT, INITIALISATION, SHUFFLE, AUGMENTATION, ROUNDING = range(6)
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _WEYL = 0x9E3779B9, 0xBB67AE85  # what the two key words grow by each round
 _ROUNDS = 10
-
-
-def bounded(name: str, value, bits: int) -> int:
-    """`value` as an integer of `bits` bits, or an error that names it."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} is {value!r}; expected an integer from 0 to 2^{bits} - 1") from None
-    if not 0 <= number < 1 << bits:
-        raise ValueError(f"{name} is {number}; expected 0 to 2^{bits} - 1")
-    return number
 
 
 def random_words(seed, step, site, blocks):
@@ -92,11 +79,6 @@ def pieces(shape, *, seed, step=0, site=0, offset=0, domain=CALLER, like=None):
     """The 16-bit pieces of the elements of an array of `shape`, as uint64."""
     draws = _range(array_namespace(like), 16, math.prod(shape), seed, step, site, offset, domain)
     return draws.reshape(shape)
-
-
-def keep_threshold(keep) -> int:
-    """round(keep * 65536), ties to even: an element is kept if its 16-bit piece is below."""
-    return round(keep * 65536)
 
 
 def _target(shape, dtype, like, out):

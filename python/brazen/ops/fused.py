@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The chain: scale and bias, add, activation, dropout, add, in one pass over memory. Its stages are compiled."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .. import _core
+from .._noise import DROPOUT, bounded, drop_threshold, seeded, site_of
+from .activations import Activation, Gated, Maxout, Prelu, registered
+
+__all__ = ["fused"]
+
+
+def activation_of(value, operation: str):
+    """The activation a name or an activation means, None for none."""
+    if value is None:
+        return None
+    found = registered(value) if isinstance(value, str) else value
+    if isinstance(found, Activation):
+        return found
+    if isinstance(found, (Gated, Prelu, Maxout)):
+        raise TypeError(f"{operation}: {found.__name__} takes more than one array; it cannot stand in a chain")
+    if isinstance(value, str):
+        raise ValueError(f"{operation}: activation is {value!r}; brazen.activations() lists the names")
+    raise TypeError(
+        f"{operation}: activation is {type(value).__name__}; expected a name, or an activation such as "
+        "bz.leaky_relu.with_(alpha=0.2)"
+    )
+
+
+def dropout_noise(operation, threshold, seed, step, site, offset, scale=None, kept_shift=0.0, dropped=0.0):
+    """What the compiled chain draws for dropout; None where everything is kept as it is."""
+    if threshold == 65536 and scale is None:
+        return None
+    scale = 65536 / threshold if scale is None else scale
+    return ("dropout", threshold, scale, kept_shift, dropped, *_place(operation, seed, step, site, offset))
+
+
+def normal_noise(operation, kind, deviation, seed, step, site, offset):
+    """What the compiled chain draws for normal noise; `kind` is "multiply" or "add"."""
+    return (kind, 0, deviation, 0.0, 0.0, *_place(operation, seed, step, site, offset))
+
+
+def _place(operation, seed, step, site, offset):
+    seed = bounded("seed", seeded(seed, f"{operation}(…, seed=0, step=step)"), 64)
+    return seed, bounded("step", step, 32), site_of(site, DROPOUT), bounded("offset", offset, 62)
+
+
+class FusedGradients(NamedTuple):
+    """The gradients of the arrays given, None for the others."""
+
+    x: Any
+    bias: Any
+    scale: Any
+    add: Any
+    add_after: Any
+
+
+class Fused:
+    """y = dropout(activation(x * scale + bias + add)) + add_after, each stage left out that is not asked for.
+
+    `scale` and `bias` have one value for each index of `axis` (float32 where x is 16 bits); `add` and `add_after` have x's
+    shape. `activation` is a name or an activation with parameters. In float32 and float64 the result has the bits of the
+    same stages called one by one; 16-bit arrays run through the chain in float32 and are rounded once.
+
+    >>> import numpy as np
+    >>> x = np.array([[-1.0, 2.0]], "float32")
+    >>> fused(x, bias=np.array([0.5, 0.5], "float32"), activation="relu")
+    array([[0. , 2.5]], dtype=float32)
+    """
+
+    __name__ = "fused"
+
+    def __call__(self, x, *, bias=None, scale=None, add=None, activation=None, dropout=0.0, seed=None, step=0, site=0,
+                 offset=0, add_after=None, axis=-1, out=None):  # fmt: skip
+        noise = dropout_noise("fused", drop_threshold(rate=dropout), seed, step, site, offset)
+        return _core.fused_forward(
+            x, scale, bias, add, activation_of(activation, "fused"), noise, None, add_after, axis, out
+        )
+
+    def backward(self, dy, x, *, bias=None, scale=None, add=None, activation=None, dropout=0.0, seed=None, step=0, site=0,
+                 offset=0, add_after=None, axis=-1):  # fmt: skip
+        """The gradients of x, bias, scale, add and add_after; all but dy as in the forward pass.
+
+        Nothing is copied: without `scale`, the gradient of `add` is the array that is x's, and `add_after`'s is dy.
+        """
+        noise = dropout_noise("fused", drop_threshold(rate=dropout), seed, step, site, offset)
+        stages = (scale, bias, add, activation_of(activation, "fused"), noise, None, axis)
+        sums = bias is not None or scale is not None
+        dadd, dx = _core.fused_backward(dy, x, *stages, add is not None or sums, None, None)
+        dx = dadd if dx is None else dx
+        dbias = dscale = None
+        if sums:
+            dbias, dscale = _core.channel_sums(dadd, x if scale is not None else None, axis, bias is not None)
+        return FusedGradients(
+            x=dx,
+            bias=dbias,
+            scale=dscale,
+            add=None if add is None else dadd,
+            add_after=None if add_after is None else dy,
+        )
+
+    def __repr__(self) -> str:
+        return "brazen.fused"
+
+
+fused = Fused()
