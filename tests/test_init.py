@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from brazen import init, reference
+from brazen._noise import INITIALISATION
 from brazen.init.draw import quantile
 from tolerance import tolerance
 
@@ -123,9 +124,7 @@ def test_the_domain_is_its_own():
 
 def test_draws_are_the_generator_s():
     """The initialisation domain of the seed, the site and step 0, as the reference of the generator has it."""
-    draws = reference.random.standard_normal(
-        np, (3, 5), np.dtype("float64"), 2024, 0, 1, 0, reference.random.INITIALISATION
-    )
+    draws = reference.random.standard_normal(np, (3, 5), np.dtype("float64"), 2024, 0, 1, 0, INITIALISATION)
     made = init.normal(std=0.5, mean=1.0)((3, 5), seed=2024, site=1, dtype="float64")
     assert (np.abs(made - (1 + 0.5 * draws)) <= 16 * tolerance("float64").unit).all()
 

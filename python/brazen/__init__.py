@@ -12,6 +12,7 @@ __all__ = ["__version__", "info", "num_threads", "set_num_threads", *_operations
 # Parts that `import brazen` would be slower for: loaded when they are asked for.
 _LAZY = {
     "checks",
+    "init",
     "optim",
     "random",
     "reference",

@@ -116,7 +116,7 @@ def normal(draw, *, std: float | None = None, variance: float | None = None, mea
     False
     """
     require((std is None) != (variance is None), "std, variance", (std, variance), "one of the two")
-    return draw.normal(math.sqrt(variance) if std is None else std, mean)
+    return draw.normal(std if variance is None else math.sqrt(variance), mean)
 
 
 @initializer(stddev="std")
