@@ -238,3 +238,15 @@ def test_f31_by_name():
     assert optim.get("adam") is optim.Adam
     with pytest.raises(ValueError, match="name is 'adaam'; expected one of .*sm3.*adamw"):
         optim.get("adaam")
+
+
+@pytest.mark.parametrize("name", optim.names())
+def test_every_rule_descends(name):
+    """A sign the wrong way round, as one deck prints it, climbs."""
+    own = {"adadelta": {"lr": 10.0}, "lars": {"lr": 1.0, "trust_coefficient": 0.01}, "lamb": {"lr": 0.01}}
+    rule = optim.get(name)(**own.get(name, {"lr": 0.05}))
+    curvature, weights = np.array([[1.0, 4.0], [0.5, 2.0]]), [np.array([[1.0, -2.0], [-1.5, 0.5]])]
+    start = (curvature * weights[0] ** 2).sum()
+    for _ in range(200):
+        rule.step(weights, [2 * curvature * weights[0]])
+    assert (curvature * weights[0] ** 2).sum() < 0.2 * start

@@ -185,7 +185,10 @@ class Rule:
             w = self.apply(w, self.update(xp, w, g, s, t))
             self.finish(xp, w, s, t)
             for name in names:
-                state[name][index] = s[name] if s[name] is None or isinstance(s[name], list) else xp.asarray(s[name])
+                kept = s[name]
+                # A 0-d array's arithmetic gives a scalar, which NumPy 1 may have widened.
+                whole = kept is None or isinstance(kept, list)
+                state[name][index] = kept if whole else xp.asarray(kept, w.dtype)
             param[...] = w
 
     def averages(self):
