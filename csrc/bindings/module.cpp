@@ -13,6 +13,7 @@
 #include "kernel.h"
 #include "optim.h"
 #include "losses.h"
+#include "tensor_functions.h"
 
 namespace brazen::bindings {
 namespace {
@@ -77,6 +78,7 @@ PYBIND11_MODULE(_core, module) {
   add_chain(module);
   add_optim(module);
   add_losses(module);
+  add_tensor_functions(module);
   module.def("operations", operations, "The registry: name, family and parameters of every operation.");
   module.def("isa", [] { return std::string(cpu::kernels().isa); }, "The instruction set in use.");
   module.def("isas", cpu::runnable_isas, "The instruction sets this build and machine can run, best first.");

@@ -14,9 +14,6 @@ namespace brazen::bindings {
 namespace {
 
 constexpr const char* kOperation = "optim";
-// A unit is claimed at once: about as many elements as keep a thread busy for some microseconds.
-constexpr int64_t kUnitElements = kPieceElements;
-constexpr int64_t kUnitPieces = 64;
 // Giving the GIL away and taking it back costs about 0.1 us uncontended, far more contended.
 constexpr int64_t kReleaseElements = 64 << 10;
 constexpr int kGroupSettings = kMaxHyper + 7;
@@ -77,7 +74,7 @@ TensorList::TensorList(const py::list& containers, const py::list& keys, const s
   groups_.resize(group_count);
   for (GroupStep& group : groups_) group.memory = {0, 1};
   require_params_apart();
-  cut();
+  cut_ = std::make_unique<Cut>(entries_);
 }
 
 py::object TensorList::current(const Slot& slot) const {
@@ -183,28 +180,6 @@ void TensorList::require_params_apart() const {
       throw ValueMismatch("optim: " + slots_[i].name + " shares memory with " + *name + "; bind each parameter once");
     before = &entry, name = &slots_[i].name;
   }
-}
-
-void TensorList::cut() {
-  units_.assign(1, 0);
-  int64_t in_unit = 0;
-  const auto close = [&] {
-    if (units_.back() != static_cast<int64_t>(pieces_.size())) units_.push_back(pieces_.size());
-    in_unit = 0;
-  };
-  for (int64_t i = 0; i < size(); ++i) {
-    TensorEntry& entry = entries_[i];
-    entry.first_chunk = chunks_;
-    chunks_ += chunk_count(entry.size);
-    elements_ += entry.size;
-    for (int64_t begin = 0; begin < entry.size; begin += kPieceElements) {
-      const int64_t end = std::min(begin + kPieceElements, entry.size);
-      pieces_.push_back({i, begin, end});
-      in_unit += end - begin;
-      if (in_unit >= kUnitElements || static_cast<int64_t>(pieces_.size()) - units_.back() >= kUnitPieces) close();
-    }
-  }
-  close();
 }
 
 void TensorList::describe_grad(int64_t index, PyObject* object) {
@@ -317,15 +292,12 @@ py::tuple TensorList::step(int rule, const py::object& grads, const std::vector<
   UpdateCall call{};
   call.rule = rule;
   call.group_count = static_cast<int32_t>(groups_.size()), call.groups = groups_.data();
-  call.tensors = entries_.data(), call.tensor_count = size();
-  call.pieces = pieces_.data(), call.piece_count = static_cast<int64_t>(pieces_.size());
-  call.units = units_.data(), call.unit_count = static_cast<int64_t>(units_.size()) - 1;
-  call.element_count = elements_, call.chunk_count = chunks_;
+  call.describe(entries_, *cut_);
   call.grad_scale = options[0], call.clip_norm = options[1];
   call.skip_nonfinite = options[2] != 0, call.zero_grads = options[3] != 0, call.wants_norms = options[4] != 0;
   std::vector<GroupReport> reports(call.wants_norms ? groups_.size() : 0);
   UpdateReport report;
-  if (elements_ < kReleaseElements) {
+  if (cut_->elements < kReleaseElements) {
     report = cpu::run(call, reports.empty() ? nullptr : reports.data());
   } else {
     const py::gil_scoped_release release;

@@ -57,15 +57,12 @@ class TensorList {
   void require_apart_from_param(int64_t index) const;
   void look_at_params();
   void require_params_apart() const;
-  void cut();
 
   std::vector<Slot> slots_;
   std::vector<TensorEntry> entries_;
-  std::vector<Piece> pieces_;
-  std::vector<int64_t> units_;
+  std::unique_ptr<Cut> cut_;
   std::vector<GroupStep> groups_;
   std::vector<ArrayView> held_;  // DLPack exports of the gradients of one step
-  int64_t elements_ = 0, chunks_ = 0;
   bool has_grads_ = false;
   int device_ = kHost;
   void* stream_ = nullptr;

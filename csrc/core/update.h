@@ -2,6 +2,8 @@
 // One step of an optimizer over a list of tensors, fully described: what the CPU driver and the CUDA library receive.
 #pragma once
 
+#include <vector>
+
 #include "../formulas/reduction.h"
 #include "../formulas/updates.h"
 #include "layout.h"
@@ -30,6 +32,37 @@ struct TensorEntry {
 inline constexpr int64_t kPieceElements = 16 * kChunkRows;
 struct Piece {
   int64_t tensor, begin, end;
+};
+
+// About as many elements, and as many pieces, as keep a thread busy for some microseconds.
+inline constexpr int64_t kUnitElements = kPieceElements, kUnitPieces = 64;
+
+// A list of tensors cut into pieces and units, and its chunks numbered.
+struct Cut {
+  std::vector<Piece> pieces;
+  std::vector<int64_t> units{0};
+  int64_t elements = 0, chunks = 0;
+
+  explicit Cut(std::vector<TensorEntry>& tensors) {
+    int64_t in_unit = 0;
+    const auto close = [&] {
+      if (units.back() != static_cast<int64_t>(pieces.size())) units.push_back(static_cast<int64_t>(pieces.size()));
+      in_unit = 0;
+    };
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      TensorEntry& tensor = tensors[i];
+      tensor.first_chunk = chunks;
+      chunks += chunk_count(tensor.size);
+      elements += tensor.size;
+      for (int64_t begin = 0; begin < tensor.size; begin += kPieceElements) {
+        const int64_t end = begin + kPieceElements < tensor.size ? begin + kPieceElements : tensor.size;
+        pieces.push_back({static_cast<int64_t>(i), begin, end});
+        in_unit += end - begin;
+        if (in_unit >= kUnitElements || static_cast<int64_t>(pieces.size()) - units.back() >= kUnitPieces) close();
+      }
+    }
+    close();
+  }
 };
 
 inline constexpr int kMaxCoefficients = 16;
@@ -63,6 +96,13 @@ struct UpdateCall {
   double clip_norm;   // 0: off
   int32_t skip_nonfinite, zero_grads;
   int32_t wants_norms;
+
+  void describe(const std::vector<TensorEntry>& entries, const Cut& cut) {
+    tensors = entries.data(), tensor_count = static_cast<int64_t>(entries.size());
+    pieces = cut.pieces.data(), piece_count = static_cast<int64_t>(cut.pieces.size());
+    units = cut.units.data(), unit_count = static_cast<int64_t>(cut.units.size()) - 1;
+    element_count = cut.elements, chunk_count = cut.chunks;
+  }
 };
 
 // Norms of a group, in the unscaled gradient's unit; NaN where not measured.

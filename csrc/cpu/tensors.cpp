@@ -223,6 +223,59 @@ bool sum_squares(const UpdateCall& call, double* partials) {
   return finite;
 }
 
+namespace {
+
+template <class T>
+bool scale_piece(const KernelTable& table, const TensorEntry& tensor, const Piece& piece, double factor, double bound) {
+  const Tiles<T> tiles;
+  bool finite = true;
+  for (int64_t index = piece.begin; index < piece.end; index += kTile) {
+    const int64_t n = std::min(kTile, piece.end - index);
+    T* grad = load(table, tensor, kGrad, index, n, tiles);
+    finite &= table.updates->scale[sizeof(T) == 8](factor, bound, grad, n);
+    store_run(table, tensor.dtype(kGrad), address(tensor, kGrad, index), n, grad, tiles.narrow());
+  }
+  return finite;
+}
+
+template <class T>
+void average_piece(const KernelTable& table, const TensorEntry& tensor, const Piece& piece, double keep) {
+  const Tiles<T> tiles;
+  for (int64_t index = piece.begin; index < piece.end; index += kTile) {
+    const int64_t n = std::min(kTile, piece.end - index);
+    T* mean = load(table, tensor, kAverage, index, n, tiles);
+    table.updates->average[sizeof(T) == 8](keep, load(table, tensor, kParam, index, n, tiles), mean, n);
+    store_run(table, tensor.dtype(kAverage), address(tensor, kAverage, index), n, mean, tiles.narrow());
+  }
+}
+
+}  // namespace
+
+bool scale(const UpdateCall& call, double factor, double bound) {
+  const FloatState guard;
+  const KernelTable& table = kernels();
+  std::atomic<bool> finite{true};
+  each_piece(call, [&](const Piece& piece) {
+    const TensorEntry& tensor = call.tensors[piece.tensor];
+    const bool all = tensor.dtype(kGrad) == DType::float64 ? scale_piece<double>(table, tensor, piece, factor, bound)
+                                                           : scale_piece<float>(table, tensor, piece, factor, bound);
+    if (!all) finite.store(false, std::memory_order_relaxed);
+  });
+  return finite;
+}
+
+void average(const UpdateCall& call, double keep) {
+  const FloatState guard;
+  const KernelTable& table = kernels();
+  each_piece(call, [&](const Piece& piece) {
+    const TensorEntry& tensor = call.tensors[piece.tensor];
+    if (tensor.is_double())
+      average_piece<double>(table, tensor, piece, keep);
+    else
+      average_piece<float>(table, tensor, piece, keep);
+  });
+}
+
 UpdateReport run(const UpdateCall& call, GroupReport* groups) {
   const FloatState guard;
   UpdateReport report{kNotMeasured, false};

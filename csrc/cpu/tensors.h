@@ -13,4 +13,10 @@ UpdateReport run(const UpdateCall& call, GroupReport* groups);
 // chunk of the list, not merged.
 bool sum_squares(const UpdateCall& call, double* partials);
 
+// Role kGrad in place: times `factor`, held to [-bound, bound]. Whether every element is then finite.
+bool scale(const UpdateCall& call, double factor, double bound);
+
+// Role kAverage takes its share of role kParam.
+void average(const UpdateCall& call, double keep);
+
 }  // namespace brazen::cpu

@@ -10,10 +10,19 @@ namespace {
 // The arrays of one tensor are apart, so iterations are independent.
 #define EACH_ELEMENT _Pragma("GCC ivdep") for (size_t i = 0; i < n; ++i)
 
+// Coefficient by coefficient: GCC would load a rule of 16 bytes as one vector, and leave its loop scalar for it.
+template <class Rule, class T>
+FORMULA Rule read(const void* coefficients) {
+  constexpr int count = sizeof(Rule) / sizeof(T);
+  T values[count];
+#pragma GCC unroll 16
+  for (int i = 0; i < count; ++i) values[i] = opaque(static_cast<const T*>(coefficients)[i]);
+  return __builtin_bit_cast(Rule, values);
+}
+
 template <class Rule, class T>
 void update(const void* coefficients, const UpdateRun& run) {
-  Rule rule;
-  __builtin_memcpy(&rule, coefficients, sizeof rule);
+  const Rule rule = read<Rule, T>(coefficients);
   const T scale = T(run.grad_scale), decay = T(run.decay);
   const size_t n = run.n;
   T* param = static_cast<T*>(run.param);
@@ -106,6 +115,14 @@ SquareSum difference_squares(const void* left, const void* right, size_t n) {
   return sum_squares<T>([=](size_t i) { return x[i] - y[i]; }, n);
 }
 
+template <class T>
+bool scale(double by, double largest, void* run, size_t n) {
+  const T factor = T(by), bound = opaque(T(largest)), below = opaque(-bound);
+  T* x = static_cast<T*>(run);
+  EACH_ELEMENT x[i] = math::at_most(bound, math::at_least(below, x[i] * factor));
+  return squares<T>(x, n).finite;
+}
+
 void to_double(const float* from, double* to, size_t n) { EACH_ELEMENT to[i] = static_cast<double>(from[i]); }
 void to_float(const double* from, float* to, size_t n) { EACH_ELEMENT to[i] = static_cast<float>(from[i]); }
 
@@ -114,6 +131,7 @@ constexpr void register_type(UpdateKernels& table, int type) {
   Updates::for_each<T>([&]<class Rule>(int i) { table.update[i][type] = update<Rule, T>; });
   table.prepare[type] = prepare<T>;
   table.average[type] = average<T>;
+  table.scale[type] = scale<T>;
   table.squares[type] = squares<T>;
   table.difference_squares[type] = difference_squares<T>;
 }

@@ -32,6 +32,8 @@ struct UpdateKernels {
   // Up to 1,024 elements, in the order of formulas/reduction.h.
   SquareSum (*squares[kComputeTypes])(const void* x, size_t n);
   SquareSum (*difference_squares[kComputeTypes])(const void* x, const void* y, size_t n);
+  // In place: times `factor`, then held to [-bound, bound]. False where an element is then not finite.
+  bool (*scale[kComputeTypes])(double factor, double bound, void* x, size_t n);
   void (*to_double)(const float* from, double* to, size_t n);
   void (*to_float)(const double* from, float* to, size_t n);
 };

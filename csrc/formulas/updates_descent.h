@@ -141,12 +141,12 @@ struct Rprop {
 
   FORMULA static Rprop make(const double* h, StepMemory&) { return {T(h[1]), T(h[2]), T(h[3]), T(h[4])}; }
   FORMULA void operator()(T& param, T grad, T& before, T& step) const {
-    const T turn = sign(grad) * sign(before);
-    const T factor = turn > 0 ? grow : (turn < 0 ? shrink : T(1));
+    const T direction = sign(grad), turn = direction * sign(before);
+    const T slower = turn < 0 ? shrink : T(1), factor = turn > 0 ? grow : slower;
     step = math::at_most(largest, math::at_least(smallest, step * factor));
-    const T used = turn < 0 ? T(0) : grad;
-    param = param - sign(used) * step;
-    before = used;
+    const T stepped = turn < 0 ? T(0) : direction;
+    param = param - stepped * step;
+    before = turn < 0 ? T(0) : grad;
   }
 };
 

@@ -26,6 +26,7 @@ __all__: list[str] = [
     "max_hyper",
     "maxout_backward",
     "maxout_forward",
+    "merge_partials",
     "num_threads",
     "operations",
     "prelu_backward",
@@ -35,6 +36,10 @@ __all__: list[str] = [
     "set_num_threads",
     "softmax_cross_entropy",
     "stream_copy",
+    "tensor_average",
+    "tensor_norm",
+    "tensor_scale",
+    "tensor_squares",
     "updates",
 ]
 
@@ -142,6 +147,7 @@ def maxout_backward(
     dy: typing.Any, x: typing.Any, pieces: typing.Any, axis: typing.Any, out: typing.Any
 ) -> typing.Any: ...
 def maxout_forward(x: typing.Any, pieces: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
+def merge_partials(partials: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> float: ...
 def num_threads() -> int: ...
 def operations() -> list[dict[str, typing.Any]]:
     """
@@ -187,6 +193,26 @@ def softmax_cross_entropy(
 def stream_copy(target: typing.Any, source: typing.Any) -> None:
     """
     A copy by all threads past the caches: the benchmarks' unit.
+    """
+
+def tensor_average(
+    averages: collections.abc.Sequence,
+    params: collections.abc.Sequence,
+    keep: typing.SupportsFloat | typing.SupportsIndex,
+) -> None: ...
+def tensor_norm(grads: collections.abc.Sequence) -> tuple[float, bool]:
+    """
+    Sum of squares, and all finite.
+    """
+
+def tensor_scale(
+    grads: collections.abc.Sequence,
+    factor: typing.SupportsFloat | typing.SupportsIndex,
+    bound: typing.SupportsFloat | typing.SupportsIndex,
+) -> bool: ...
+def tensor_squares(grads: collections.abc.Sequence) -> tuple[list[float], bool]:
+    """
+    Sums of squares by chunks of 1,024, and all finite.
     """
 
 def updates() -> list:

@@ -10,6 +10,16 @@ False
 [0.8989999890327454, 0.8989999890327454, 0.8989999890327454]
 """
 
+from .backtracking import Backtracking
+from .functions import (
+    clip_grad_norm,
+    clip_grad_value,
+    ema_update,
+    global_norm,
+    merge_norm,
+    norm_partials,
+    scale_and_check,
+)
 from .loss_scale import LossScale
 from .optimizer import Optimizer, registry
 from .report import Norms, Report
@@ -34,9 +44,10 @@ from .rules import (
 )
 
 __all__ = [
-    "AMSGrad", "ASGD", "AdEMAMix", "AdaBelief", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Adan", "Lion",
-    "LossScale", "NAdam", "Norms", "Optimizer", "RAdam", "RMSprop", "Report", "Rprop", "SGD", "Yogi", "from_config",
-    "get", "names",
+    "AMSGrad", "ASGD", "AdEMAMix", "AdaBelief", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Adan", "Backtracking",
+    "Lion", "LossScale", "NAdam", "Norms", "Optimizer", "RAdam", "RMSprop", "Report", "Rprop", "SGD", "Yogi",
+    "clip_grad_norm", "clip_grad_value", "ema_update", "from_config", "get", "global_norm", "merge_norm", "names",
+    "norm_partials", "scale_and_check",
 ]  # fmt: skip
 
 

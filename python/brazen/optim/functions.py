@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Norms, clipping, unscaling and averages over lists of arrays, for loops of your own. In place; no optimizer.
+
+A norm has the fixed order of every sum: chunks of 1,024 elements of each array, merged in a binary tree over the chunks of
+all arrays, so that it has the same bits on every machine and however the arrays are spread.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .. import _core
+
+
+def global_norm(grads) -> float:
+    """The Euclidean norm of all arrays as if they were one; 0.0 of an empty list.
+
+    >>> import numpy as np
+    >>> global_norm([np.array([3.0]), np.array([[4.0]])])
+    5.0
+    """
+    return math.sqrt(_core.tensor_norm(grads)[0])
+
+
+def clip_grad_norm(grads, max_norm: float) -> float:
+    """Scales all gradients by min(1, max_norm / global norm); returns the norm before.
+
+    PyTorch divides by the norm plus 1e-6, so that its clipped norm stays a little below max_norm.
+
+    >>> import numpy as np
+    >>> grads = [np.array([3.0]), np.array([4.0])]
+    >>> clip_grad_norm(grads, 1.0), grads[0].round(9).tolist()
+    (5.0, [0.6])
+    """
+    if not max_norm > 0:
+        raise ValueError(f"max_norm is {max_norm!r}; expected a positive number")
+    norm = global_norm(grads)
+    if not norm <= max_norm:
+        _core.tensor_scale(grads, max_norm / norm if norm else 1.0, math.inf)
+    return norm
+
+
+def clip_grad_value(grads, clip_value: float) -> None:
+    """Holds every element to [-clip_value, clip_value]; a NaN stays one.
+
+    >>> import numpy as np
+    >>> grads = [np.array([3.0, -0.5])]
+    >>> clip_grad_value(grads, 1.0); grads[0].tolist()
+    [1.0, -0.5]
+    """
+    if not clip_value > 0:
+        raise ValueError(f"clip_value is {clip_value!r}; expected a positive number")
+    _core.tensor_scale(grads, 1.0, clip_value)
+
+
+def scale_and_check(grads, scale: float) -> bool:
+    """Multiplies all gradients by 1 / scale; returns whether all are finite afterwards.
+
+    >>> import numpy as np
+    >>> grads = [np.array([8.0, 2.0])]
+    >>> scale_and_check(grads, 2.0), grads[0].tolist()
+    (True, [4.0, 1.0])
+    """
+    return _core.tensor_scale(grads, 1.0 / float(scale), math.inf)
+
+
+def ema_update(averages, params, decay: float = 0.995) -> None:
+    """average = decay * average + (1 - decay) * param.
+
+    >>> import numpy as np
+    >>> averages = [np.array([1.0])]
+    >>> ema_update(averages, [np.array([3.0])], 0.5); averages[0].tolist()
+    [2.0]
+    """
+    _core.tensor_average(averages, params, decay)
+
+
+def norm_partials(grads) -> list[float]:
+    """The sums of squares of the chunks of each array, in order: a shard's share of `merge_norm`.
+
+    >>> import numpy as np
+    >>> norm_partials([np.array([3.0]), np.array([[4.0]])])
+    [9.0, 16.0]
+    """
+    return _core.tensor_squares(grads)[0]
+
+
+def merge_norm(partials) -> float:
+    """The global norm from the partial sums of all arrays in their order, wherever each was computed.
+
+    >>> merge_norm([9.0, 16.0])
+    5.0
+    """
+    return math.sqrt(_core.merge_partials(list(partials)))

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The options every optimizer has, alone and together, and the functions for loops of one's own, against the reference."""
+
+import math
+
+import brazen as bz
+import ml_dtypes
+import numpy as np
+import optim_cases
+import pytest
+from brazen import _core, reference
+from test_optim_lists import different, everything
+from tolerance import tolerance
+
+SHAPES = [(7,), (5, 13), (), (0,), (1031,)]
+STEPS = 20
+OPTIONS = [
+    {"clip_norm": 0.5},
+    {"clip_norm": 1e9},
+    {"clip_value": 0.3},
+    {"l1": 0.1},
+    {"l2": 0.1},
+    {"maximize": True},
+    {"ema": 0.9},
+    {"ema": 0.9, "ema_bias_correction": True},
+    {"clip_norm": 0.5, "clip_value": 0.01, "l1": 0.1, "l2": 0.1, "weight_decay": 0.1, "ema": 0.9, "maximize": True},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o))
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_options_follow_the_reference(name, options):
+    shapes = [shape for shape in SHAPES if shape != ()]  # the reference's corrected average of one number is no array
+    params = optim_cases.arrays(shapes, "float64")
+    truth = [p.copy() for p in params]
+    opt, rule = bz.optim.get(name)(params, lr=0.1, **options), reference.optim.get(name)(lr=0.1, **options)
+    for step in range(STEPS):
+        grads = [8 * g for g in optim_cases.gradients(step, shapes, "float64")]
+        mine, theirs = opt.step(grads, scale=8.0), rule.step(truth, grads, scale=8.0)
+        if "clip_norm" in options:
+            assert mine.grad_norm == pytest.approx(float(theirs.grad_norm), rel=1e-12)
+    assert not optim_cases.too_far(params, truth, STEPS, "float64")
+    if "ema" in options:
+        assert not optim_cases.too_far(opt.averages, rule.averages(), STEPS, "float64")
+
+
+@pytest.mark.parametrize("name", bz.optim.names())
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_step_that_is_skipped_changes_nothing(name, value):
+    options = {"skip_nonfinite": True, "ema": 0.9, "ema_bias_correction": True, "zero_grads": False, "clip_norm": 1.0}
+    params, twins = optim_cases.arrays(SHAPES), optim_cases.arrays(SHAPES)
+    opt, other = (bz.optim.get(name)(p, **options) for p in (params, twins))
+    for step in range(6):
+        grads = optim_cases.gradients(step, SHAPES)
+        if step in (0, 3):
+            before = [np.array(a) for a in [*everything(opt, params), *opt.averages]]
+            bad = [g.copy() for g in grads]
+            bad[step].flat[-1:] = value
+            bad[4][1030] = value
+            report = opt.step(bad)
+            assert report.skipped and not different([*everything(opt, params), *opt.averages], before)
+        opt.step(grads)
+        assert not other.step(grads).skipped
+    assert opt.steps == other.steps == 6
+    assert not different([*everything(opt, params), *opt.averages], [*everything(other, twins), *other.averages])
+
+
+def test_without_skip_a_nan_arrives():
+    weight = np.zeros(3)
+    assert not bz.optim.SGD([weight], lr=1.0).step([np.array([0.0, np.nan, 1.0])]).skipped
+    assert np.isnan(weight[1]) and weight[2] == -1
+
+
+def test_dynamic_loss_scale():
+    weight = np.zeros(1, "float32")
+    opt, scale = bz.optim.SGD([weight], lr=1.0), bz.optim.LossScale(8.0, interval=2)
+    assert opt.step([np.array([8.0], "float32")], scale=scale).skipped is False and weight.item() == -1
+    assert opt.step([np.array([np.inf], "float32")], scale=scale).skipped and scale.value == 4.0
+    for _ in range(2):
+        opt.step([np.array([4.0], "float32")], scale=scale)
+    assert weight.item() == -3 and scale.value == 8.0 and 3.0 * scale == 24.0
+    again = bz.optim.LossScale()
+    again.load_state_dict(scale.state_dict())
+    assert again.value == 8.0
+    static = bz.optim.LossScale(4.0, dynamic=False)
+    assert not opt.step([np.array([np.inf], "float32")], scale=static).skipped and static.value == 4.0
+
+
+def test_copies_are_the_rounded_weights():
+    params = optim_cases.arrays(SHAPES)
+    mine = [np.full(p.shape, 7, np.float16) for p in params]
+    for options in ({"copy_to": "bfloat16"}, {"copy_to": mine}, {"copy_to": np.float64}):
+        opt = bz.optim.AdamW(params, ema=0.9, **options)
+        opt.step(optim_cases.gradients(0, SHAPES))
+        dtype = {"bfloat16": ml_dtypes.bfloat16}.get(
+            str(options["copy_to"]), getattr(options["copy_to"], "dtype", None)
+        )
+        dtype = np.float16 if options["copy_to"] is mine else np.float64 if options["copy_to"] is np.float64 else dtype
+        assert not different(opt.copies, [p.astype(dtype) for p in params])
+
+
+def test_norms_of_the_report():
+    params = optim_cases.arrays(SHAPES, "float64")
+    before = [p.copy() for p in params]
+    grads = optim_cases.gradients(0, SHAPES, "float64")
+    opt = bz.optim.AdamW([{"params": params[:2]}, {"params": params[2:], "lr": 0.1}], report_norms=True, exclude=[1])
+    report = opt.step([np.asarray(4 * g) for g in grads], scale=4.0)
+    norm = reference.optim.global_norm
+    for part, group in ((slice(0, 2), report.groups[0]), (slice(2, 5), report.groups[1])):
+        moved = [p - b for p, b in zip(params[part], before[part])]
+        assert group.grad == pytest.approx(float(norm(grads[part])), rel=1e-12)
+        assert group.weight == pytest.approx(float(norm(before[part])), rel=1e-12)
+        assert group.update == pytest.approx(float(norm(moved)), rel=1e-9)
+        assert group.ratio == pytest.approx(group.update / group.weight)
+    assert report.grad_norm == pytest.approx(float(norm(grads)), rel=1e-12)
+    with pytest.raises(ValueError, match="report_norms=True"):
+        _ = bz.optim.SGD([np.zeros(1)]).step([np.zeros(1)]).groups
+
+
+def test_exclusions():
+    def tree():
+        return {"dense": {"kernel": np.ones((2, 3)), "bias": np.ones(3)}, "norm": {"scale": np.ones(3)}}
+
+    zeros = {"dense": {"kernel": np.zeros((2, 3)), "bias": np.zeros(3)}, "norm": {"scale": np.zeros(3)}}
+    params = tree()
+    opt = bz.optim.AdamW(params, lr=0.5, weight_decay=0.5, exclude=["*bias"], ema=0.5)
+    opt.step(zeros)
+    assert (params["dense"]["kernel"] == 0.75).all() and (params["dense"]["bias"] == 1).all()
+    assert (params["norm"]["scale"] == 0.75).all()
+    params = tree()
+    opt = bz.optim.SGD(
+        params,
+        lr=0.5,
+        weight_decay=0.5,
+        exclude={"weight_decay": 1, "ema": "norm.*", "clip_norm": 1},
+        ema=0.5,
+        clip_norm=1.0,
+    )
+    report = opt.step(
+        {"dense": {"kernel": np.full((2, 3), 10.0), "bias": np.full(3, 10.0)}, "norm": {"scale": np.zeros(3)}}
+    )
+    assert opt.averages["norm"]["scale"] is None and opt.averages["dense"]["bias"].shape == (3,)
+    assert report.grad_norm == pytest.approx(10 * math.sqrt(6))
+    assert params["dense"]["bias"] == pytest.approx(np.full(3, -4.0)), "not clipped, not decayed"
+    assert params["dense"]["kernel"] == pytest.approx(np.full((2, 3), 0.75 - 0.5 / math.sqrt(6)))
+
+
+def test_decays_by_name():
+    """The factors .9990 (coupled), .9800 and .9980 (decoupled by 2 lambda, without and with the learning rate)."""
+
+    def factor(kind, **settings):
+        weight = np.ones(1)
+        kind([weight], lr=0.1, **settings).step([np.zeros(1)])
+        return weight.item()
+
+    assert factor(bz.optim.SGD, weight_decay=0.01) == pytest.approx(0.9990)
+    assert factor(bz.optim.SGD, l2=0.01) == pytest.approx(0.9990)
+    assert factor(bz.optim.SGD, weight_decay=0.02, decoupled_weight_decay=True) == pytest.approx(0.9980)
+    assert factor(bz.optim.SGD, weight_decay=0.02 / 0.1, decoupled_weight_decay=True) == pytest.approx(0.9800)
+    assert factor(bz.optim.SGD, l1=0.01) == pytest.approx(0.9990)
+    assert factor(bz.optim.SGD, l1=0.01, l2=0.02) == pytest.approx(0.9970)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_functions(dtype):
+    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype).type
+    grads = optim_cases.arrays(SHAPES, kind)
+    wide = [g.astype("float64") for g in grads]
+    # Sums of up to 32 float32 terms a lane, then float64.
+    exact = 40 * tolerance("float64" if dtype == "float64" else "float32").unit
+    truth = float(reference.optim.global_norm(wide))
+    assert bz.optim.global_norm(grads) == pytest.approx(truth, rel=exact)
+    assert bz.optim.global_norm([]) == 0.0
+    assert bz.optim.global_norm([np.asfortranarray(g)[..., ::-1] if g.ndim else g for g in grads]) == pytest.approx(
+        truth, rel=exact
+    )
+    unit = 4 * tolerance(kind).unit
+    assert bz.optim.clip_grad_norm(grads, 1e6) == pytest.approx(truth, rel=exact)
+    assert not different(grads, [w.astype(kind) for w in wide])
+    assert bz.optim.clip_grad_norm(grads, 2.0) == pytest.approx(truth, rel=exact)
+    for grad, w in zip(grads, wide):
+        assert grad.astype("float64") == pytest.approx(w * 2.0 / truth, rel=unit, abs=1e-7)
+    bz.optim.clip_grad_value(grads, 0.01)
+    assert all((np.abs(g.astype("float64")) <= kind(0.01)).all() for g in grads if g.size)
+    assert bz.optim.scale_and_check(grads, 0.5)
+    grads[4][5] = np.nan
+    assert not bz.optim.scale_and_check(grads, 2.0)
+    averages, params = optim_cases.arrays(SHAPES, "float64"), optim_cases.arrays(SHAPES, kind, 3)
+    expected = [a.copy() for a in averages]
+    bz.optim.ema_update(averages, params, 0.9)
+    reference.optim.ema_update(expected, [p.astype("float64") for p in params], 0.9)
+    for a, e in zip(averages, expected):
+        assert a == pytest.approx(e, rel=8 * tolerance("float64" if dtype == "float64" else "float32").unit, abs=1e-6)
+
+
+def test_shards_merge_to_the_same_norm():
+    grads = optim_cases.arrays([(5000,), (3,), (1024,), (77, 33)])
+    whole = bz.optim.global_norm(grads)
+    parts = [bz.optim.norm_partials([g]) for g in grads]
+    assert [len(p) for p in parts] == [5, 1, 1, 3]
+    assert bz.optim.merge_norm([x for part in parts for x in part]) == whole
+    found = set()
+    for isa in _core.isas():
+        for threads in (1, 2, 3):
+            _core.set_isa(isa)
+            bz.set_num_threads(threads)
+            found.add(bz.optim.global_norm(grads))
+    assert found == {whole}
+
+
+def test_fused_is_unfused():
+    """One pass with everything gives the bits of the steps done one after another."""
+    params, twins = optim_cases.arrays(SHAPES), optim_cases.arrays(SHAPES)
+    opt = bz.optim.AdamW(params, clip_norm=0.5, ema=0.9, copy_to="bfloat16", zero_grads=True)
+    plain, averages = bz.optim.AdamW(twins), [t.copy() for t in twins]
+    for step in range(5):
+        grads = [np.asarray(4 * g) for g in optim_cases.gradients(step, SHAPES)]
+        mine = [g.copy() for g in grads]
+        opt.step(mine, scale=4.0)
+        assert not any(g.any() for g in mine)
+        bz.optim.scale_and_check(grads, 4.0)
+        norm = bz.optim.global_norm(grads)
+        plain.step(grads, scale=1 / (0.5 / norm) if norm > 0.5 else 1.0)
+        bz.optim.ema_update(averages, twins, 0.9)
+    for a, b in zip(params, twins):
+        assert a == pytest.approx(b, rel=1e-6, abs=1e-7)
+    for a, b in zip(opt.averages, averages):
+        assert a == pytest.approx(b, rel=1e-6, abs=1e-7)
+
+
+# Schaul et al., "Unit tests for stochastic optimization": one function each; x is one point, the gradient may be noisy.
+def _rosenbrock(x):
+    a, b = x
+    return np.array([-2 * (1 - a) - 400 * a * (b - a * a), 200 * (b - a * a)])
+
+
+_NOISE = np.random.default_rng(5)
+FUNCTIONS = {
+    "quadratic": (lambda x: x * np.array([1.0, 10.0]), [2.0, 1.0], lambda x: 0.5 * x[0] ** 2 + 5 * x[1] ** 2),
+    "rosenbrock": (_rosenbrock, [-1.0, 1.0], lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2),
+    "saddle": (lambda x: np.array([x[0], -x[1] + x[1] ** 3]), [1.0, 1e-3], lambda x: 0.5 * x[0] ** 2 - 0.5 * x[1] ** 2 + 0.25 * x[1] ** 4),
+    "cliff": (lambda x: np.where(x > 1, 1e4, x), [1.5, 0.5], lambda x: np.where(x > 1, 1e4 * (x - 1) + 0.5, 0.5 * x * x).sum()),
+    "plateau": (lambda x: np.tanh(x) / np.cosh(x) ** 2, [2.5, -2.0], lambda x: 0.5 * (np.tanh(x) ** 2).sum()),
+    "noisy": (lambda x: x + _NOISE.normal(size=2), [3.0, -2.0], lambda x: 0.5 * (x * x).sum()),
+}  # fmt: skip
+_RATES = {"adadelta": 1.0, "lion": 1e-3, "rprop": 1e-2, "adagrad": 0.1, "yogi": 1e-2, "lars": 0.1, "sm3": 0.1}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("name", bz.optim.names())
+def test_descends(name, function):
+    gradient, start, loss = FUNCTIONS[function]
+    point = np.array(start)
+    steep = function == "rosenbrock" and name in ("sgd", "asgd", "lars")
+    rate = 1e-3 if steep else _RATES.get(name, 2e-2)
+    # A cliff moves what is not clipped far away; H1 is its cure.
+    opt = bz.optim.get(name)([point], lr=rate, clip_norm=1.0)
+    first = loss(point)
+    for _ in range(2000):
+        opt.step([gradient(point)])
+    assert np.isfinite(point).all() and loss(point) < (0.9 * first if first > 0 else first)
+
+
+def test_clipping_tames_a_cliff():
+    def jump(**options):
+        point = np.array([1.5])
+        bz.optim.SGD([point], lr=0.1, **options).step([np.array([1e4])])
+        return abs(point.item() - 1.5)
+
+    assert jump() > 100 * jump(clip_norm=1.0) and jump(clip_norm=1.0) <= 0.1 + 8 * tolerance("float64").unit
+
+
+def test_backtracking_decreases_monotonically():
+    for function in ("quadratic", "rosenbrock"):
+        gradient, start, loss = FUNCTIONS[function]
+        point = np.array(start)
+        search = bz.optim.Backtracking([point], lr=1.0)
+        losses = [loss(point)] + [search.step([gradient(point)], lambda: loss(point)) for _ in range(3000)]  # noqa: B023
+        assert all(b <= a for a, b in zip(losses, losses[1:])) and losses[-1] < 1e-3 * losses[0], function
