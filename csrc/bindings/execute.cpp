@@ -6,6 +6,7 @@
 
 #include <mutex>
 
+#include "../cpu/batch_norm.h"
 #include "../cpu/chain.h"
 #include "../cpu/elementwise.h"
 #include "../cpu/rows.h"
@@ -144,6 +145,26 @@ void execute(const FillCall& call, const ArrayView& out, const char* operation) 
 int64_t execute(const RowLossCall& call, const ArrayView& x) {
   if (x.device == kHost) return run_on_cpu(call, call.arrays.size() * 300);
   throw ValueMismatch("softmax_cross_entropy: logits is on a CUDA device; expected an array on the CPU");
+}
+
+void execute(const StatisticsCall& call, const ArrayView& x) {
+  if (x.device == kHost) return run_on_cpu(call, call.layout.size * 50);
+  throw ValueMismatch("batch_norm: x is on a CUDA device; expected an array on the CPU");
+}
+
+void execute(const MergeCall& call, const ArrayView& x) {
+  if (x.device == kHost) return run_on_cpu(call, call.channels * call.count * 10'000);
+  throw ValueMismatch("batch_norm: partials are on a CUDA device; expected arrays on the CPU");
+}
+
+void execute(const BatchNormCall& call, const ArrayView& x) {
+  if (x.device == kHost) return run_on_cpu(call, call.chain.layout.size * 100);
+  throw ValueMismatch("batch_norm: x is on a CUDA device; expected an array on the CPU");
+}
+
+void execute(const BatchNormBackwardCall& call, const ArrayView& x) {
+  if (x.device == kHost) return run_on_cpu(call, call.arrays.size * 150);
+  throw ValueMismatch("batch_norm: x is on a CUDA device; expected an array on the CPU");
 }
 
 py::dict cuda_info() {

@@ -2,6 +2,7 @@
 // Sends a described call to the CPU loops or to the CUDA library. It looks at no array.
 #pragma once
 
+#include "../core/batch_norm.h"
 #include "../core/call.h"
 #include "../core/chain.h"
 #include "../core/rows.h"
@@ -15,6 +16,10 @@ void execute(const ReductionCall& call, const ArrayView& x);
 // `operation` names the call in messages.
 void execute(const ChainCall& call, const ArrayView& x, const char* operation);
 void execute(const FillCall& call, const ArrayView& out, const char* operation);
+void execute(const StatisticsCall& call, const ArrayView& x);
+void execute(const MergeCall& call, const ArrayView& x);
+void execute(const BatchNormCall& call, const ArrayView& x);
+void execute(const BatchNormBackwardCall& call, const ArrayView& x);
 // Returns the first row whose label is out of range, or -1.
 int64_t execute(const RowLossCall& call, const ArrayView& x);
 

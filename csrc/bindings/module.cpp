@@ -7,6 +7,7 @@
 #include "../cpu/isa.h"
 #include "../cpu/threads.h"
 #include "arrays.h"
+#include "batch_norm.h"
 #include "chain.h"
 #include "execute.h"
 #include "gates.h"
@@ -75,6 +76,7 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled part of brazen; everything public about it is re-exported by the package.";
   add_kernel_type(module);
   add_gates(module);
+  add_batch_norm(module);
   add_chain(module);
   add_optim(module);
   add_losses(module);

@@ -10,7 +10,7 @@
 namespace brazen {
 
 inline constexpr int kMaxDims = 64;      // NumPy's own limit
-inline constexpr int kMaxOperands = 10;  // a chain's backward pass with all its coefficients (chain.h)
+inline constexpr int kMaxOperands = 11;  // a chain's backward pass with all its coefficients (chain.h)
 
 // An array seen from a pass. `count` > 1 makes it a group: the pass sees `count` arrays, each `step` bytes after the
 // last (the two halves of a GLU, the pieces of a maxout).

@@ -11,6 +11,7 @@ inline namespace BRAZEN_TARGET {
 
 // Each from its own file.
 extern const ChainKernels kChainKernels;
+extern const ChannelKernels kChannelKernels;
 extern const UpdateKernels kUpdateKernels;
 
 namespace {
@@ -167,6 +168,7 @@ constexpr KernelTable make_table() {
   KernelTable table{};
   table.isa = BRAZEN_TEXT(BRAZEN_TARGET);
   table.chain = &kChainKernels;
+  table.channels = &kChannelKernels;
   Activations::for_each<float>([&]<class Op>(int i) {
     if constexpr (requires { Op::brief(0.0f); }) table.brief[kFirstActivation + i] = brief<Op>;
   });

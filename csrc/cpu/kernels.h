@@ -15,12 +15,14 @@ namespace brazen::cpu {
 using TileKernel = void (*)(const double* parameters, const void* const* in, void* const* out, size_t n);
 
 struct ChainKernels;
+struct ChannelKernels;
 struct UpdateKernels;
 struct RowKernels;
 
 struct KernelTable {
   const char* isa;
   const ChainKernels* chain;
+  const ChannelKernels* channels;
   TileKernel kernels[kOperations][kDirections][kComputeTypes];
   TileKernel brief[kOperations];  // forward for bfloat16 storage; null where the float kernel serves
   // Indexed by the 16-bit DTypes.

@@ -7,7 +7,9 @@
 
 namespace brazen::cpu {
 
-// 64-byte aligned; valid until the thread's next call.
+// 64-byte aligned; valid until the thread's next call with the same slot. A loop that calls another loop while it holds
+// memory takes a slot of its own.
+template <int slot = 0>
 inline unsigned char* thread_scratch(size_t bytes) {
   static thread_local std::unique_ptr<unsigned char[]> memory;
   static thread_local size_t size = 0;

@@ -13,6 +13,11 @@ __all__: list[str] = [
     "TensorList",
     "available_cpus",
     "average_role",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_merge",
+    "batch_norm_merge_sums",
+    "batch_norm_statistics",
     "copy_role",
     "cuda_info",
     "first_state",
@@ -99,6 +104,45 @@ class TensorList:
     ) -> None: ...
 
 def available_cpus() -> int: ...
+def batch_norm_backward(
+    dy: typing.Any,
+    x: typing.Any,
+    add: typing.Any,
+    scale: typing.Any,
+    has_shift: bool,
+    moments: typing.Any,
+    coefficients: typing.Any,
+    axis: typing.Any,
+    corrected: bool,
+    eps: typing.SupportsFloat | typing.SupportsIndex,
+    activation: typing.Any,
+    noise: typing.Any,
+    sums: typing.Any,
+    apply: bool,
+    dx: typing.Any,
+    dscale: typing.Any,
+    dshift: typing.Any,
+    dadd: typing.Any,
+) -> tuple: ...
+def batch_norm_forward(
+    x: typing.Any,
+    moments: typing.Any,
+    scale: typing.Any,
+    shift: typing.Any,
+    running_mean: typing.Any,
+    running_var: typing.Any,
+    axis: typing.Any,
+    momentum: typing.SupportsFloat | typing.SupportsIndex,
+    unbiased: bool,
+    eps: typing.SupportsFloat | typing.SupportsIndex,
+    add: typing.Any,
+    activation: typing.Any,
+    noise: typing.Any,
+    out: typing.Any,
+) -> tuple: ...
+def batch_norm_merge(partials: typing.Any) -> typing.Any: ...
+def batch_norm_merge_sums(sums: typing.Any) -> typing.Any: ...
+def batch_norm_statistics(x: typing.Any, axis: typing.Any) -> typing.Any: ...
 def cuda_info() -> dict[str, typing.Any]: ...
 def fused_backward(
     dy: typing.Any,

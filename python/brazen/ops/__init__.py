@@ -3,6 +3,8 @@
 
 from .activations import *  # noqa: F403
 from .activations import __all__ as _activations
+from .batch_norm import *  # noqa: F403
+from .batch_norm import __all__ as _batch_norm
 from .dropout import *  # noqa: F403
 from .dropout import __all__ as _dropouts
 from .fused import *  # noqa: F403
@@ -11,6 +13,7 @@ from .losses import *  # noqa: F403
 from .losses import __all__ as _losses
 
 __all__ = [*_activations]
+__all__ += _batch_norm
 __all__ += _dropouts
 __all__ += _chains
 __all__ += _losses

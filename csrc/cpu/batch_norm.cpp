@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Drives the reductions over channels and the passes of a batch norm: what runs on which thread, in which order. The
+// results do not depend on it.
+#include "batch_norm.h"
+
+#include <memory>
+#include <optional>
+
+#include "chain.h"
+#include "channels.h"
+#include "float_state.h"
+#include "pass.h"
+#include "threads.h"
+#include "work.h"
+
+namespace brazen::cpu {
+namespace {
+
+// Reading from memory costs at least this much an element.
+constexpr int64_t kReadPicoseconds = 50;
+
+template <class Body>
+void for_each(int64_t count, int64_t picoseconds, Body&& body) {
+  if (picoseconds < kParallelPicoseconds || thread_count() == 1) {
+    const FloatState guard;
+    for (int64_t i = 0; i < count; ++i) body(i);
+  } else {
+    parallel_for(count, body);
+  }
+}
+
+Moments merge(Moments* chunks, int64_t count) { return merge_chunk_moments(chunks, count, 1); }
+
+GradientSums merge(GradientSums* chunks, int64_t count) {
+  return {merge_chunks(&chunks->grad, count, 2), merge_chunks(&chunks->product, count, 2)};
+}
+
+// Numbers the chunks of all channels in about the order of memory: those of one channel that lie in one run, then the
+// next channel's.
+class MemoryOrder {
+ public:
+  MemoryOrder(const Layout& layout, int64_t chunks) : channels_(channel_count(layout)), chunks_(chunks) {
+    const int64_t inner = layout.ndim > 2 ? layout.shape[layout.ndim - 1] / kChunkRows : chunks;
+    together_ = std::clamp<int64_t>(inner, 1, std::max<int64_t>(chunks, 1));
+  }
+
+  struct Place {
+    int64_t channel, chunk;
+  };
+
+  Place operator[](int64_t i) const {
+    const int64_t row = channels_ * together_, group = i / row, first = group * together_;
+    const int64_t wide = std::min(together_, chunks_ - first), rest = i - group * row;
+    return {rest / wide, first + rest % wide};
+  }
+
+ private:
+  int64_t channels_, chunks_, together_;
+};
+
+// The gradient of the affine result where it is no array. A thread's tiles serve from chunk to chunk.
+class Gradient {
+ public:
+  explicit Gradient(const Pass& pass) : pass_(pass) {}
+
+  Computed computed() const { return {compute, this}; }
+  // Whatever the thread did since it last computed may have taken the tiles' memory.
+  static void forget() { tiles().scratch = nullptr; }
+
+ private:
+  static Pass::Tiles& tiles() {
+    static thread_local Pass::Tiles own;
+    return own;
+  }
+  static void compute(const void* context, int64_t index, int64_t n, void* tile) {
+    static_cast<const Gradient*>(context)->pass_.compute(tiles(), index, n, &tile);
+  }
+
+  const Pass& pass_;
+};
+
+// Calls merged(channel, result) for every channel.
+template <class T, class Result, class Merged>
+void reduce(const ChannelReduction<T, Result>& reduction, const Layout& layout, Merged&& merged) {
+  const int64_t channels = channel_count(layout), chunks = reduction.chunks();
+  const std::unique_ptr<Result[]> partials(new Result[channels * chunks]);
+  const int64_t picoseconds = layout.size * kReadPicoseconds;
+  if (reduction.columns()) {
+    const int64_t blocks = reduction.blocks();
+    for_each(blocks * chunks, picoseconds, [&](int64_t i) {
+      Gradient::forget();
+      reduction.block(i / blocks, i % blocks, partials.get());
+    });
+  } else {
+    // Sixteen chunks of 1,024 rows a claim: a claim costs an atomic addition on a shared line.
+    constexpr int64_t kBatch = 16;
+    const int64_t count = channels * chunks;
+    const MemoryOrder order(layout, chunks);
+    for_each((count + kBatch - 1) / kBatch, picoseconds, [&](int64_t batch) {
+      Gradient::forget();
+      const int64_t end = std::min(count, (batch + 1) * kBatch);
+      auto at = order[batch * kBatch];
+      for (int64_t i = batch * kBatch; i < end; ++i) {
+        const auto next = i + 1 < count ? order[i + 1] : at;
+        partials[at.channel * chunks + at.chunk] = reduction.chunk(at.channel, at.chunk, next.channel, next.chunk);
+        at = next;
+      }
+    });
+  }
+  constexpr int64_t kMergePicoseconds = 10'000, kChannels = 64;
+  for_each((channels + kChannels - 1) / kChannels, channels * chunks * kMergePicoseconds, [&](int64_t part) {
+    for (int64_t channel = part * kChannels; channel < std::min(channels, (part + 1) * kChannels); ++channel)
+      merged(channel, merge(partials.get() + channel * chunks, chunks));
+  });
+}
+
+void store(double* moments, int64_t channels, int64_t channel, Moments value) {
+  moments[channel] = value.count;
+  moments[channels + channel] = value.mean;
+  moments[2 * channels + channel] = value.squares;
+}
+
+Moments load(const double* moments, int64_t channels, int64_t channel) {
+  return {moments[channel], moments[channels + channel], moments[2 * channels + channel]};
+}
+
+template <class T>
+double value_at(const ChannelVector& vector, int64_t channel, double otherwise) {
+  if (!vector.data) return otherwise;
+  T value;
+  memcpy(&value, static_cast<const char*>(vector.data) + channel * vector.stride, sizeof value);
+  return value;
+}
+
+template <class T>
+void set(const ChannelVector& vector, int64_t channel, T value) {
+  if (vector.data) memcpy(static_cast<char*>(vector.data) + channel * vector.stride, &value, sizeof value);
+}
+
+// From a channel's moments to what the pass needs, and the running statistics.
+template <class T>
+void settle(const BatchNormCall& call, int64_t channels, int64_t channel, Moments moments) {
+  const ForwardCoefficients<T> made = forward_coefficients<T>(
+      moments, call.epsilon, value_at<T>(call.scale, channel, 1.0), value_at<T>(call.shift, channel, 0.0));
+  T* coefficients = static_cast<T*>(call.coefficients);
+  coefficients[channel] = made.center;
+  coefficients[channels + channel] = made.factor;
+  coefficients[2 * channels + channel] = made.shift;
+  if (call.from != MomentsFrom::caller) store(call.moments, channels, channel, moments);
+  if (call.from == MomentsFrom::running) return;
+  const T mean = T(value_at<T>(call.running_mean, channel, 0.0));
+  const T variance = T(value_at<T>(call.running_variance, channel, 0.0));
+  set(call.running_mean, channel, running_mean(mean, moments, call.momentum));
+  set(call.running_variance, channel, running_variance(variance, moments, call.momentum, call.unbiased));
+}
+
+template <class T>
+void settle(const BatchNormBackwardCall& call, int64_t channels, int64_t channel, GradientSums sums) {
+  const BackwardCoefficients<T> made = backward_coefficients<T>(load(call.moments, channels, channel), sums,
+                                                                call.epsilon, value_at<T>(call.scale, channel, 1.0));
+  T* corrections = static_cast<T*>(call.corrections);
+  if (corrections) corrections[channel] = made.slope, corrections[channels + channel] = made.base;
+  set(call.dscale, channel, made.dscale);
+  set(call.dshift, channel, made.dshift);
+  if (!call.measure) return;
+  call.sums[channel] = sums.grad;
+  call.sums[channels + channel] = sums.product;
+}
+
+// The second pass over a channel finds in the thread's L2 what the first one read.
+constexpr int64_t kSlabBytes = 768 << 10;
+
+bool fits_slabs(const Layout& layout, int arrays) {
+  const int64_t item = itemsize(layout.operands[0].dtype);
+  const bool long_runs = layout.ndim <= 2 || layout.shape[layout.ndim - 1] >= kRowElements;
+  return long_runs && channel_count(layout) >= 2 * thread_count() && row_count(layout) * item * arrays <= kSlabBytes;
+}
+
+void run_whole(const ChainCall& channel_first) {
+  ChainCall call = channel_first;
+  call.layout.simplify(true, call.layout.operand_count - 1);
+  run(call);
+}
+
+template <class T>
+void forward(const BatchNormCall& call) {
+  const Layout& layout = call.chain.layout;
+  const int64_t channels = channel_count(layout), rows = row_count(layout);
+  if (call.from != MomentsFrom::batch) {
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      const bool running = call.from == MomentsFrom::running;
+      settle<T>(call, channels, channel,
+                running ? Moments{1, value_at<T>(call.running_mean, channel, 0.0),
+                                  value_at<T>(call.running_variance, channel, 1.0)}
+                        : load(call.moments, channels, channel));
+    }
+    return run_whole(call.chain);
+  }
+  const ChannelReduction<T, Moments> reduction(layout, layout.operands[0]);
+  if (reduction.columns() || !fits_slabs(layout, 1)) {
+    reduce(reduction, layout, [&](int64_t channel, Moments moments) { settle<T>(call, channels, channel, moments); });
+    return run_whole(call.chain);
+  }
+  const int64_t chunks = reduction.chunks();
+  const std::unique_ptr<Moments[]> partials(new Moments[channels * chunks]);
+  const Pass pass(call.chain);
+  for_each(channels, layout.size * (2 * kReadPicoseconds + pass.picoseconds()), [&](int64_t channel) {
+    Moments* own = partials.get() + channel * chunks;
+    reduction.channel(channel, own);
+    settle<T>(call, channels, channel, merge(own, chunks));
+    pass(channel * rows, (channel + 1) * rows);
+  });
+}
+
+// Rows first, channel last: the order of channels that lie side by side.
+void move_channel_last(Layout& layout) {
+  const auto rotate = [&](int64_t* values) {
+    const int64_t first = values[0];
+    for (int d = 1; d < layout.ndim; ++d) values[d - 1] = values[d];
+    values[layout.ndim - 1] = first;
+  };
+  rotate(layout.shape);
+  for (int k = 0; k < layout.operand_count; ++k) rotate(layout.operands[k].strides);
+}
+
+template <class T>
+void backward(const BatchNormBackwardCall& call) {
+  const Layout& layout = call.arrays;
+  const int64_t channels = channel_count(layout), rows = row_count(layout);
+  if (!call.measure) {
+    for (int64_t channel = 0; call.sums && channel < channels; ++channel)
+      settle<T>(call, channels, channel, {call.sums[channel], call.sums[channels + channel]});
+    return run_whole(call.chain);
+  }
+  ChannelReduction<T, GradientSums> reduction(layout, layout.operands[0], layout.operands[1],
+                                              static_cast<const T*>(call.coefficients));
+  std::optional<ChainCall> gradient_call;
+  std::optional<Pass> gradient_pass;
+  std::optional<Gradient> gradient;
+  if (call.computed) {
+    gradient_call.emplace(call.gradient);
+    if (reduction.columns()) {
+      move_channel_last(gradient_call->layout);
+      gradient_call->layout.simplify(false, 0);
+    }
+    gradient_pass.emplace(*gradient_call);
+    gradient.emplace(*gradient_pass);
+    reduction.compute_gradient(gradient->computed());
+  }
+  if (!call.apply || reduction.columns() || !fits_slabs(layout, 2) || !fits_slabs(call.chain.layout, 2)) {
+    reduce(reduction, layout, [&](int64_t channel, GradientSums sums) { settle<T>(call, channels, channel, sums); });
+    if (call.apply) run_whole(call.chain);
+    return;
+  }
+  const int64_t chunks = reduction.chunks();
+  const std::unique_ptr<GradientSums[]> partials(new GradientSums[channels * chunks]);
+  const Pass pass(call.chain);
+  for_each(channels, layout.size * (3 * kReadPicoseconds + pass.picoseconds()), [&](int64_t channel) {
+    GradientSums* own = partials.get() + channel * chunks;
+    Gradient::forget();
+    reduction.channel(channel, own);
+    settle<T>(call, channels, channel, merge(own, chunks));
+    pass(channel * rows, (channel + 1) * rows);
+  });
+}
+
+}  // namespace
+
+void run(const BatchNormCall& call) {
+  if (call.chain.layout.size == 0 && call.from == MomentsFrom::batch) return;
+  const FloatState guard;
+  with_compute_type(call.chain.compute_dtype, [&]<class T>() { forward<T>(call); });
+}
+
+void run(const BatchNormBackwardCall& call) {
+  const FloatState guard;
+  with_compute_type(call.arrays.operands[0].dtype, [&]<class T>() { backward<T>(call); });
+}
+
+void run(const StatisticsCall& call) {
+  const Layout& layout = call.layout;
+  const int64_t channels = channel_count(layout);
+  if (channels == 0) return;
+  with_compute_type(layout.operands[0].dtype, [&]<class T>() {
+    const ChannelReduction<T, Moments> reduction(layout, layout.operands[0]);
+    reduce(reduction, layout, [&](int64_t channel, Moments m) { store(call.moments, channels, channel, m); });
+  });
+}
+
+void run(const MergeCall& call) {
+  const FloatState guard;
+  const std::unique_ptr<Moments[]> moments(new Moments[call.count]);
+  const std::unique_ptr<double[]> sums(new double[call.count]);
+  for (int64_t channel = 0; channel < call.channels; ++channel) {
+    if (call.are_moments) {
+      for (int64_t k = 0; k < call.count; ++k) moments[k] = load(call.parts[k], call.channels, channel);
+      store(call.result, call.channels, channel, merge_chunk_moments(moments.get(), call.count, 1));
+      continue;
+    }
+    for (int row = 0; row < 2; ++row) {
+      for (int64_t k = 0; k < call.count; ++k) sums[k] = call.parts[k][row * call.channels + channel];
+      call.result[row * call.channels + channel] = merge_chunks(sums.get(), call.count, 1);
+    }
+  }
+}
+
+}  // namespace brazen::cpu
