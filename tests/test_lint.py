@@ -170,7 +170,11 @@ def test_includes_point_one_way(path):
         assert system <= {"cstdint", "cstddef"}, f"formulas/ include {system}"
 
 
-COMPILED_PER_ISA = [*sources("csrc/formulas"), *sorted((ROOT / "csrc/cpu").glob("*kernels.cpp")), ROOT / "csrc/cpu/convert.h"]
+COMPILED_PER_ISA = [
+    *sources("csrc/formulas"),
+    *sorted((ROOT / "csrc/cpu").glob("*kernels.cpp")),
+    ROOT / "csrc/cpu/convert.h",
+]
 
 
 @pytest.mark.parametrize("path", COMPILED_PER_ISA, ids=named)

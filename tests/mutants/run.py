@@ -39,7 +39,7 @@ FLAGS = [
 ]
 ISAS = {"baseline": ["-march=x86-64"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]}
 # The units that CMakeLists.txt compiles once per instruction set.
-KERNELS = re.search(r"set\(BRAZEN_KERNEL_SOURCES ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text())[1].split()
+KERNELS = re.search(r"set\(BRAZEN_KERNEL_SOURCES\s([^)]*)\)", (ROOT / "CMakeLists.txt").read_text())[1].split()
 UNITS = {
     **{
         f"{source}_{isa}": (f"csrc/cpu/{source}.cpp", [*flags, f"-DBRAZEN_TARGET={isa}"])
@@ -47,7 +47,7 @@ UNITS = {
         for isa, flags in ISAS.items()
     },
     **{
-        path.stem: (path.relative_to(ROOT).as_posix(), [])
+        f"{folder}.{path.stem}": (path.relative_to(ROOT).as_posix(), [])
         for folder in ("bindings", "cpu")
         for path in sorted((ROOT / "csrc" / folder).glob("*.cpp"))
         if path.stem not in KERNELS
