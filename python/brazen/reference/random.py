@@ -105,6 +105,16 @@ def uniform(shape, low=0.0, high=1.0, *, seed, step=0, site=0, offset=0, dtype="
     return _array(xp, (real.type(low) + real.type(high - low) * unit).reshape(shape), dtype, out)
 
 
+def _on_the_circle(xp, turns):
+    """(cos, sin) of 2 pi turns; whole quarters are taken off before anything is rounded, so that zeros are exact."""
+    quarters = xp.floor(4 * turns + 0.5)
+    angle = 8 * xp.arctan(xp.ones((), turns.dtype)) * (turns - quarters / 4)
+    cosine, sine = xp.cos(angle), xp.sin(angle)
+    odd, flipped = quarters % 2 == 1, quarters % 4 >= 2
+    first, second = xp.where(odd, -sine, cosine), xp.where(odd, cosine, sine)
+    return xp.where(flipped, -first, first), xp.where(flipped, -second, second)
+
+
 def standard_normal(xp, shape, real, seed, step, site, offset, domain):
     """Normal numbers as `real` draws them, evaluated in float64 at least and not yet rounded to it."""
     count, offset = math.prod(shape), bounded("offset", offset, 63)
@@ -117,8 +127,8 @@ def standard_normal(xp, shape, real, seed, step, site, offset, domain):
     else:
         near = (draws[0::2] >> xp.uint64(11)).astype("float64") * 2.0**-53 + 2.0**-54
     radius = xp.sqrt(-2 * xp.log(near.astype(wide)))
-    angle = 8 * xp.arctan(xp.ones((), wide)) * _unit(xp, draws[1::2], real).astype(wide)
-    pair = xp.stack([radius * xp.cos(angle), radius * xp.sin(angle)], axis=-1).reshape(-1)
+    cosine, sine = _on_the_circle(xp, _unit(xp, draws[1::2], real).astype(wide))
+    pair = xp.stack([radius * cosine, radius * sine], axis=-1).reshape(-1)
     return pair[offset - start : offset - start + count].reshape(shape)
 
 
