@@ -33,6 +33,9 @@ _SETTINGS = {
     "adabelief": [{"bias_correction": False, "eps": 1e-8}],
     "yogi": [{"bias_correction": False}],
     "adan": [{"form": "decoupled"}, {"bias_correction": False}],
+    "lars": [{"form": "torch"}, {"nesterov": True, "trust_coefficient": 0.02}, {"form": "torch", "nesterov": True, "eps": 0.1}],
+    "lamb": [{"trust_clip": (0.5, 2.0)}, {"bias_correction": False}],
+    "novograd": [{"grad_averaging": True}, {"initial": "zero"}],
     "ademamix": [{"alpha_warmup": 50, "beta3_warmup": 60}, {"alpha": 2.0}],
 }  # fmt: skip
 CASES = [(name, settings) for name in bz.optim.names() for settings in [{}, *_SETTINGS.get(name, [])]]

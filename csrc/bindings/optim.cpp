@@ -20,6 +20,7 @@ py::list updates() {
     entry["number"] = number;
     entry["hyper"] = hyper;
     entry["states"] = states;
+    entry["layerwise"] = is_layerwise<Rule>;
     list.append(entry);
   });
   return list;
@@ -42,7 +43,8 @@ void add_optim(py::module_& module) {
       .def("step", &TensorList::step, "rule"_a, "grads"_a, "settings"_a, "options"_a)
       .def("param", &TensorList::param, "index"_a)
       .def("__len__", &TensorList::size)
-      .def_property("memory", &TensorList::memory, &TensorList::set_memory);
+      .def_property("memory", &TensorList::memory, &TensorList::set_memory)
+      .def_property("tensor_memory", &TensorList::tensor_memory, &TensorList::set_tensor_memory);
 }
 
 }  // namespace brazen::bindings

@@ -56,7 +56,7 @@ class TensorList::Busy {
 
 TensorList::TensorList(const py::list& containers, const py::list& keys, const std::vector<std::string>& names,
                        const std::vector<int>& groups)
-    : slots_(names.size()), entries_(names.size()) {
+    : slots_(names.size()), entries_(names.size()), tensor_memory_(names.size()) {
   if (containers.size() != names.size() || keys.size() != names.size() || groups.size() != names.size())
     throw ValueMismatch("optim: containers, keys, names and groups differ in length");
   int group_count = 0;
@@ -293,6 +293,7 @@ py::tuple TensorList::step(int rule, const py::object& grads, const std::vector<
   call.rule = rule;
   call.group_count = static_cast<int32_t>(groups_.size()), call.groups = groups_.data();
   call.describe(entries_, *cut_);
+  call.tensor_memory = tensor_memory_.data();
   call.grad_scale = options[0], call.clip_norm = options[1];
   call.skip_nonfinite = options[2] != 0, call.zero_grads = options[3] != 0, call.wants_norms = options[4] != 0;
   std::vector<GroupReport> reports(call.wants_norms ? groups_.size() : 0);
@@ -319,6 +320,12 @@ void TensorList::set_memory(const std::vector<std::pair<double, double>>& memory
   const Busy busy(*this);
   if (memory.size() != groups_.size()) throw ValueMismatch("optim: memory of another number of groups");
   for (size_t g = 0; g < memory.size(); ++g) groups_[g].memory = {memory[g].first, memory[g].second};
+}
+
+void TensorList::set_tensor_memory(const std::vector<double>& memory) {
+  const Busy busy(*this);
+  if (memory.size() != slots_.size()) throw ValueMismatch("optim: memory of another number of tensors");
+  tensor_memory_ = memory;
 }
 
 }  // namespace brazen::bindings

@@ -31,6 +31,10 @@ class TensorList {
   std::vector<std::pair<double, double>> memory() const;
   void set_memory(const std::vector<std::pair<double, double>>& memory);
 
+  // What a layerwise rule remembers of each tensor.
+  const std::vector<double>& tensor_memory() const { return tensor_memory_; }
+  void set_tensor_memory(const std::vector<double>& memory);
+
   py::object param(int64_t index) const { return slots_.at(index).param; }
   int64_t size() const { return static_cast<int64_t>(slots_.size()); }
 
@@ -62,6 +66,7 @@ class TensorList {
   std::vector<TensorEntry> entries_;
   std::unique_ptr<Cut> cut_;
   std::vector<GroupStep> groups_;
+  std::vector<double> tensor_memory_;
   std::vector<ArrayView> held_;  // DLPack exports of the gradients of one step
   bool has_grads_ = false;
   int device_ = kHost;

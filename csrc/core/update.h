@@ -89,6 +89,7 @@ struct UpdateCall {
   int32_t group_count;
   GroupStep* groups;
   const TensorEntry* tensors;
+  double* tensor_memory;  // what a layerwise rule remembers of each tensor
   const Piece* pieces;
   const int64_t* units;  // unit u is pieces [units[u], units[u + 1])
   int64_t tensor_count, piece_count, unit_count, element_count, chunk_count;
@@ -129,6 +130,20 @@ FORMULA void begin_step(int rule, GroupStep& group) {
   Updates::for_each<double>([&]<class Rule>(int number) {
     if (number == rule) *reinterpret_cast<Rule*>(group.coefficients[1]) = Rule::make(group.hyper, group.memory);
   });
+}
+
+// One number for a tensor, from the two sums of a layerwise rule.
+FORMULA double layer_factor(int rule, const GroupStep& group, bool is_double, double first, double second,
+                            double& memory) {
+  double factor = 1;
+  const auto visit = [&]<class Rule>(int number) {
+    if constexpr (is_layerwise<Rule>) {
+      if (number == rule)
+        factor = reinterpret_cast<const Rule*>(group.coefficients[is_double])->factor(first, second, memory);
+    }
+  };
+  is_double ? Updates::for_each<double>(visit) : Updates::for_each<float>(visit);
+  return factor;
 }
 
 }  // namespace brazen

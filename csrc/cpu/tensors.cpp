@@ -82,8 +82,8 @@ void zero_grad(const TensorEntry& tensor, int64_t index, int64_t n) {
 
 class Step {
  public:
-  Step(const UpdateCall& call, double clip, double* weight_partials, double* update_partials)
-      : call_(call), clip_(clip), weights_(weight_partials), updates_(update_partials) {
+  Step(const UpdateCall& call, double clip, const double* factors, double* weight_partials, double* update_partials)
+      : call_(call), clip_(clip), factors_(factors), weights_(weight_partials), updates_(update_partials) {
     Updates::for_each<float>([&]<class Rule>(int number) {
       if (number == call.rule) states_ = Rule::info.state_count();
     });
@@ -97,6 +97,15 @@ class Step {
       run_tiles<double>(tensor, piece);
     else
       run_tiles<float>(tensor, piece);
+  }
+
+  // The first pass of a layerwise rule.
+  void measure(const Piece& piece, double* first, double* second) const {
+    const TensorEntry& tensor = call_.tensors[piece.tensor];
+    if (tensor.is_double())
+      measure_tiles<double>(tensor, piece, first, second);
+    else
+      measure_tiles<float>(tensor, piece, first, second);
   }
 
  private:
@@ -118,7 +127,8 @@ class Step {
                   {},
                   static_cast<size_t>(piece.end - piece.begin),
                   scale_of(group),
-                  group.decay};
+                  group.decay,
+                  factor_of(piece.tensor)};
     for (int k = 0; k < states_; ++k) run.states[k] = tensor.data[kFirstState + k] + offset;
     table_.updates->update[call_.rule][type](group.coefficients[type], run);
   }
@@ -127,27 +137,60 @@ class Step {
   void run_tiles(const TensorEntry& tensor, const Piece& piece) const {
     const Tiles<T> tiles;
     for (int64_t index = piece.begin; index < piece.end; index += kTile)
-      run_tile(tensor, index, std::min(kTile, piece.end - index), tiles);
+      run_tile(tensor, index, std::min(kTile, piece.end - index), factor_of(piece.tensor), tiles);
   }
 
+  // What the rule sees of one tile; the prepared gradient where the options ask for one.
   template <class T>
-  void run_tile(const TensorEntry& tensor, int64_t index, int64_t n, const Tiles<T>& tiles) const {
+  UpdateRun load_tile(const TensorEntry& tensor, int64_t index, int64_t n, const Tiles<T>& tiles) const {
     const GroupStep& group = call_.groups[tensor.group];
-    constexpr int type = sizeof(T) == 8;
-    const UpdateKernels& kernels = *table_.updates;
-    T* param = load(table_, tensor, kParam, index, n, tiles);
-    UpdateRun run{param,      load_grad(table_, tensor, index, n, tiles), {}, static_cast<size_t>(n), scale_of(group),
-                  group.decay};
+    UpdateRun run{load(table_, tensor, kParam, index, n, tiles),
+                  load_grad(table_, tensor, index, n, tiles),
+                  {},
+                  static_cast<size_t>(n),
+                  scale_of(group),
+                  group.decay,
+                  1};
     for (int k = 0; k < states_; ++k) run.states[k] = load(table_, tensor, kFirstState + k, index, n, tiles);
     if (group.prepares()) {
-      kernels.prepare[type](group, run, tiles[Tiles<T>::kPrepared]);
+      table_.updates->prepare[sizeof(T) == 8](group, run, tiles[Tiles<T>::kPrepared]);
       run.grad = tiles[Tiles<T>::kPrepared];
       run.grad_scale = 1;
     }
+    return run;
+  }
+
+  template <class T>
+  void store_states(const TensorEntry& tensor, const UpdateRun& run, int64_t index, const Tiles<T>& tiles) const {
+    for (int k = 0; k < states_; ++k)
+      store(tensor, kFirstState + k, index, run.n, static_cast<const T*>(run.states[k]), tiles);
+  }
+
+  template <class T>
+  void measure_tiles(const TensorEntry& tensor, const Piece& piece, double* first, double* second) const {
+    const Tiles<T> tiles;
+    constexpr int type = sizeof(T) == 8;
+    const void* coefficients = call_.groups[tensor.group].coefficients[type];
+    for (int64_t index = piece.begin; index < piece.end; index += kTile) {
+      const UpdateRun run = load_tile(tensor, index, std::min(kTile, piece.end - index), tiles);
+      const LayerSums sums = table_.updates->measure[call_.rule][type](coefficients, run);
+      const int64_t chunk = tensor.first_chunk + index / kTile;
+      first[chunk] = sums.first, second[chunk] = sums.second;
+      store_states(tensor, run, index, tiles);
+    }
+  }
+
+  template <class T>
+  void run_tile(const TensorEntry& tensor, int64_t index, int64_t n, double factor, const Tiles<T>& tiles) const {
+    const GroupStep& group = call_.groups[tensor.group];
+    constexpr int type = sizeof(T) == 8;
+    const UpdateKernels& kernels = *table_.updates;
+    UpdateRun run = load_tile(tensor, index, n, tiles);
+    run.factor = factor;
+    T* param = static_cast<T*>(run.param);
     if (weights_) memcpy(tiles[Tiles<T>::kBefore], param, n * sizeof(T));
     kernels.update[call_.rule][type](group.coefficients[type], run);
-    for (int k = 0; k < states_; ++k)
-      store(tensor, kFirstState + k, index, n, static_cast<const T*>(run.states[k]), tiles);
+    store_states(tensor, run, index, tiles);
     store(tensor, kParam, index, n, param, tiles);
     // What follows sees the parameter as it is stored.
     if (is_16_bit(tensor.dtype(kParam))) param = load(table_, tensor, kParam, index, n, tiles);
@@ -171,6 +214,7 @@ class Step {
     store_run(table_, tensor.dtype(role), address(tensor, role, index), n, tile, tiles.narrow());
   }
 
+  double factor_of(int64_t tensor) const { return factors_ ? factors_[tensor] : 1; }
   double scale_of(const GroupStep& group) const {
     return group.clips != 0 ? call_.grad_scale * clip_ : call_.grad_scale;
   }
@@ -178,9 +222,25 @@ class Step {
   const UpdateCall& call_;
   const KernelTable& table_ = kernels();
   double clip_;
+  const double* factors_;       // one a tensor, of a layerwise rule; else null
   double *weights_, *updates_;  // null where no norms are wanted
   int states_ = 0;
 };
+
+std::vector<double> layer_factors(const UpdateCall& call, double clip) {
+  if (!kernels().updates->measure[call.rule][0]) return {};
+  std::vector<double> first(call.chunk_count), second(call.chunk_count), factors(call.tensor_count, 1.0);
+  const Step step(call, clip, nullptr, nullptr, nullptr);
+  each_piece(call, [&](const Piece& piece) { step.measure(piece, first.data(), second.data()); });
+  for (int64_t i = 0; i < call.tensor_count; ++i) {
+    const TensorEntry& tensor = call.tensors[i];
+    const int64_t at = tensor.first_chunk, chunks = chunk_count(tensor.size);
+    factors[i] = layer_factor(call.rule, call.groups[tensor.group], tensor.is_double(),
+                              merge_chunks(first.data() + at, chunks, 1), merge_chunks(second.data() + at, chunks, 1),
+                              call.tensor_memory[i]);
+  }
+  return factors;
+}
 
 // Chunks of other groups count as +0, which changes no sum.
 double group_norm(const UpdateCall& call, int group, const std::vector<double>& partials) {
@@ -296,7 +356,9 @@ UpdateReport run(const UpdateCall& call, GroupReport* groups) {
 
   for (int group = 0; group < call.group_count; ++group) begin_step(call.rule, call.groups[group]);
   std::vector<double> weights(groups ? call.chunk_count : 0), updates(weights.size());
-  each_piece(call, Step(call, clip, groups ? weights.data() : nullptr, updates.data()));
+  const std::vector<double> factors = layer_factors(call, clip);
+  each_piece(call, Step(call, clip, factors.empty() ? nullptr : factors.data(), groups ? weights.data() : nullptr,
+                        updates.data()));
   if (groups) {
     for (int group = 0; group < call.group_count; ++group) {
       groups[group].weight_norm = group_norm(call, group, weights);

@@ -20,6 +20,24 @@ FORMULA Rule read(const void* coefficients) {
   return __builtin_bit_cast(Rule, values);
 }
 
+template <int states, class Rule, class T>
+FORMULA void update_layer(const Rule& rule, const UpdateRun& run, T* param, const T* grad, T* first, T* second) {
+  const T scale = T(run.grad_scale), factor = T(run.factor);
+  const size_t n = run.n;
+  EACH_ELEMENT {
+    T w = param[i];
+    T a = first[i];
+    if constexpr (states == 2) {
+      T b = second[i];
+      rule(w, grad[i] * scale, factor, a, b);
+    } else {
+      rule(w, grad[i] * scale, factor, a);
+    }
+    if constexpr (!Rule::measure_moves_states) first[i] = a;
+    param[i] = w;
+  }
+}
+
 template <class Rule, class T>
 void update(const void* coefficients, const UpdateRun& run) {
   const Rule rule = read<Rule, T>(coefficients);
@@ -32,10 +50,12 @@ void update(const void* coefficients, const UpdateRun& run) {
   T* third = static_cast<T*>(run.states[2]);
   T* fourth = static_cast<T*>(run.states[3]);
   constexpr int states = Rule::info.state_count();
+  if constexpr (is_layerwise<Rule>) return update_layer<states>(rule, run, param, grad, first, second);
   EACH_ELEMENT {
     T w = param[i] * decay;
     const T g = grad[i] * scale;
-    if constexpr (states == 0) {
+    if constexpr (is_layerwise<Rule>) {
+    } else if constexpr (states == 0) {
       rule(w, g);
     } else {
       T a = first[i];
@@ -123,12 +143,38 @@ bool scale(double by, double largest, void* run, size_t n) {
   return squares<T>(x, n).finite;
 }
 
+template <class Rule, class T>
+LayerSums measure(const void* coefficients, const UpdateRun& run) {
+  const Rule rule = read<Rule, T>(coefficients);
+  const T scale = T(run.grad_scale);
+  const size_t n = run.n;
+  const T* param = static_cast<const T*>(run.param);
+  const T* grad = static_cast<const T*>(run.grad);
+  T* state = static_cast<T*>(run.states[0]);
+  T* second_state = static_cast<T*>(run.states[1]);
+  T first[kChunkRows], second[kChunkRows];
+  EACH_ELEMENT {
+    T a = state[i];
+    if constexpr (Rule::measure_moves_states) {
+      T b = second_state[i];
+      rule.measure(param[i], grad[i] * scale, a, b, first[i], second[i]);
+      state[i] = a, second_state[i] = b;
+    } else {
+      rule.measure(param[i], grad[i] * scale, a, first[i], second[i]);
+    }
+  }
+  return {squares<T>(first, n).sum, squares<T>(second, n).sum};
+}
+
 void to_double(const float* from, double* to, size_t n) { EACH_ELEMENT to[i] = static_cast<double>(from[i]); }
 void to_float(const double* from, float* to, size_t n) { EACH_ELEMENT to[i] = static_cast<float>(from[i]); }
 
 template <class T>
 constexpr void register_type(UpdateKernels& table, int type) {
-  Updates::for_each<T>([&]<class Rule>(int i) { table.update[i][type] = update<Rule, T>; });
+  Updates::for_each<T>([&]<class Rule>(int i) {
+    table.update[i][type] = update<Rule, T>;
+    if constexpr (is_layerwise<Rule>) table.measure[i][type] = measure<Rule, T>;
+  });
   table.prepare[type] = prepare<T>;
   table.average[type] = average<T>;
   table.scale[type] = scale<T>;

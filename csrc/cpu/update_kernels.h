@@ -16,6 +16,12 @@ struct UpdateRun {
   void* states[kMaxStates];
   size_t n;
   double grad_scale, decay;
+  double factor;  // of a layerwise rule
+};
+
+// Of up to 1,024 elements, in the order of formulas/reduction.h.
+struct LayerSums {
+  double first, second;
 };
 
 struct SquareSum {
@@ -26,6 +32,8 @@ struct SquareSum {
 struct UpdateKernels {
   // Indexed by compute type last: float, double.
   void (*update[kUpdates][kComputeTypes])(const void* coefficients, const UpdateRun& run);
+  // The first pass of a layerwise rule; null for the others.
+  LayerSums (*measure[kUpdates][kComputeTypes])(const void* coefficients, const UpdateRun& run);
   // Bounds and penalties, which need the parameter: `out` is the gradient the rule sees.
   void (*prepare[kComputeTypes])(const GroupStep& group, const UpdateRun& run, void* out);
   void (*average[kComputeTypes])(double keep, const void* param, void* average, size_t n);

@@ -9,13 +9,17 @@
 
 #include "updates_adam.h"
 #include "updates_descent.h"
+#include "updates_layerwise.h"
 
 namespace brazen {
 inline namespace BRAZEN_TARGET {
 
-using Updates =
-    OperationList<Sgd, Momentum, Adagrad, Rmsprop, RmspropMomentum, RmspropCentered, RmspropCenteredMomentum, Adadelta,
-                  Adam, Amsgrad, Adamax, Nadam, Radam, Rprop, Asgd, Lion, Adabelief, Yogi, Adan, Ademamix>;
+template <class Rule>
+inline constexpr bool is_layerwise = requires { Rule::layerwise; };
+
+using Updates = OperationList<Sgd, Momentum, Adagrad, Rmsprop, RmspropMomentum, RmspropCentered,
+                              RmspropCenteredMomentum, Adadelta, Adam, Amsgrad, Adamax, Nadam, Radam, Rprop, Asgd, Lion,
+                              Adabelief, Yogi, Adan, Ademamix, Lars, Lamb, Novograd>;
 
 }  // namespace BRAZEN_TARGET
 }  // namespace brazen

@@ -25,6 +25,8 @@ from .optimizer import Optimizer, registry
 from .report import Norms, Report
 from .rules import (
     ASGD,
+    LAMB,
+    LARS,
     SGD,
     AdaBelief,
     Adadelta,
@@ -37,6 +39,7 @@ from .rules import (
     AMSGrad,
     Lion,
     NAdam,
+    NovoGrad,
     RAdam,
     RMSprop,
     Rprop,
@@ -45,7 +48,7 @@ from .rules import (
 
 __all__ = [
     "AMSGrad", "ASGD", "AdEMAMix", "AdaBelief", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Adan", "Backtracking",
-    "Lion", "LossScale", "NAdam", "Norms", "Optimizer", "RAdam", "RMSprop", "Report", "Rprop", "SGD", "Yogi",
+    "LAMB", "LARS", "Lion", "LossScale", "NAdam", "Norms", "NovoGrad", "Optimizer", "RAdam", "RMSprop", "Report", "Rprop", "SGD", "Yogi",
     "clip_grad_norm", "clip_grad_value", "ema_update", "from_config", "get", "global_norm", "merge_norm", "names",
     "norm_partials", "scale_and_check",
 ]  # fmt: skip

@@ -44,6 +44,8 @@ class Optimizer:
     decoupled: ClassVar[bool] = False  # what decoupled_weight_decay=None means
 
     def __init_subclass__(cls):
+        if not cls.name:  # what several rules share
+            return
         registry[cls.name] = cls
         cls.hyper = {"lr": 1e-3, "weight_decay": 0.0, **cls.hyper}
         kinds = inspect.Parameter
@@ -307,10 +309,13 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Everything a later step depends on but the parameters: flat, named, the arrays themselves and one of scalars.
 
-        `memory` holds a row (steps done, what the rule multiplies up) for each group.
+        `memory` holds a row (steps done, what the rule multiplies up) for each group, `tensor_memory` what a rule such as
+        NovoGrad remembers of each array.
         """
         made = self._require_bound()
         state: dict[str, Any] = {"memory": np.array(made.memory, "float64").reshape(-1, 2)}
+        if self._rule["layerwise"]:
+            state["tensor_memory"] = np.array(made.tensor_memory, "float64")
         for kind, arrays in [*self.state.items(), ("average", self._averages or [])]:
             for slot, array in zip(self._slots, arrays):
                 if array is not None:
@@ -334,7 +339,9 @@ class Optimizer:
         if wrong:
             raise ValueError(f"the state does not fit this {type(self).__name__}: " + "; ".join(sorted(wrong)))
         for name, array in own.items():
-            if name != "memory":
+            if name == "tensor_memory":
+                made.tensor_memory = [float(x) for x in state[name]]
+            elif name != "memory":
                 parameters.assign(array, state[name])
         memory = np.asarray(state["memory"])
         made.memory = [(float(step), float(product)) for step, product in memory]

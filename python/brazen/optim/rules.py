@@ -281,3 +281,62 @@ class AdEMAMix(Optimizer):
 
     def core_hyper(self, h):
         return {"alpha_warmup": h["alpha_warmup"] or 0, "beta3_warmup": h["beta3_warmup"] or 0}
+
+
+class _OwnDecay(Optimizer):
+    """A rule whose formula has the weight decay: neither the coupled nor the decoupled one applies."""
+
+    name = ""
+
+    def check(self, group):
+        if group["decoupled_weight_decay"] is not None:
+            raise ValueError("decoupled_weight_decay does not apply: the formula itself has the weight decay")
+
+    def outer_decay(self, h):
+        return 0.0
+
+
+class LARS(_OwnDecay):
+    """Momentum with a rate for each array (You 2017): r = trust_coefficient |w| / (|g| + weight_decay |w| + eps).
+
+    form="classic", the paper's: v = momentum v + lr r (g + weight_decay w);  w -= v. form="torch" multiplies by lr at the end.
+    r is 1 where |w| or |g| is 0.
+    """
+
+    name = "lars"
+    hyper = {
+        "lr": 0.1, "momentum": 0.9, "nesterov": False, "trust_coefficient": 1e-3, "eps": 0.0, "form": "classic",
+    }  # fmt: skip
+
+    def check(self, group):
+        super().check(group)
+        if group["form"] not in ("classic", "torch"):
+            raise ValueError(f"form is {group['form']!r}; expected one of 'classic', 'torch'")
+
+    def core_hyper(self, h):
+        return {"form": float(h["form"] == "classic")}
+
+
+class LAMB(_OwnDecay):
+    """Adam's step and the decay, scaled to the norm of each array (You 2020): u = m' / (sqrt(v') + eps) + weight_decay w.
+
+    w -= lr |w| / |u| u, the ratio being 1 where either norm is 0; trust_clip=(low, high) holds |w| to a range first.
+    """
+
+    name = "lamb"
+    hyper = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-6, "bias_correction": True, "trust_clip": None}
+
+    def core_hyper(self, h):
+        low, high = h["trust_clip"] or (0.0, float("inf"))
+        return {"trust_low": low, "trust_high": high}
+
+
+class NovoGrad(_OwnDecay):
+    """Momentum of gradients divided by their own norm (Ginsburg 2019): v = b2 v + (1 - b2) |g|², one number an array.
+
+    m = b1 m + (g / (sqrt(v) + eps) + weight_decay w);  w -= lr m. v starts at the first |g|²; initial="zero" starts it at 0.
+    grad_averaging=True weighs the new term by 1 - b1.
+    """
+
+    name = "novograd"
+    hyper = {"lr": 1e-2, "betas": (0.95, 0.98), "eps": 1e-8, "grad_averaging": False, "initial": "gradient"}
