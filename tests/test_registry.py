@@ -140,6 +140,11 @@ def test_unknown_arguments_and_counts():
         _ = bz.nonsense
 
 
+def test_a_mistyped_name_is_answered_with_the_nearest(run_python):
+    done = run_python("import brazen; brazen.geluu", check=False)
+    assert "module 'brazen' has no attribute 'geluu'. Did you mean: 'gelu'?" in done.stderr
+
+
 def test_raw_kernels_check_their_names():
     for name, message in {
         "nonsense": "unknown operation 'nonsense'; registered are",

@@ -26,4 +26,7 @@ def __getattr__(name):
         import importlib
 
         return importlib.import_module(f"brazen.{name}")
-    raise AttributeError(f"module 'brazen' has no attribute {name!r}")
+    import sys
+
+    # With name and obj Python adds the nearest name: "Did you mean: 'gelu'?"
+    raise AttributeError(f"module 'brazen' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
