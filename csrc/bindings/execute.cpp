@@ -157,6 +157,11 @@ void execute(const MergeCall& call, const ArrayView& x) {
   throw ValueMismatch("batch_norm: partials are on a CUDA device; expected arrays on the CPU");
 }
 
+void execute(const ChannelSumsCall& call, const ArrayView& x) {
+  if (x.device == kHost) return run_on_cpu(call, call.arrays.size * 100);
+  throw ValueMismatch("fused: x is on a CUDA device; expected an array on the CPU");
+}
+
 void execute(const BatchNormCall& call, const ArrayView& x) {
   if (x.device == kHost) return run_on_cpu(call, call.chain.layout.size * 100);
   throw ValueMismatch("batch_norm: x is on a CUDA device; expected an array on the CPU");

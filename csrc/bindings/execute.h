@@ -18,6 +18,7 @@ void execute(const ChainCall& call, const ArrayView& x, const char* operation);
 void execute(const FillCall& call, const ArrayView& out, const char* operation);
 void execute(const StatisticsCall& call, const ArrayView& x);
 void execute(const MergeCall& call, const ArrayView& x);
+void execute(const ChannelSumsCall& call, const ArrayView& x);
 void execute(const BatchNormCall& call, const ArrayView& x);
 void execute(const BatchNormBackwardCall& call, const ArrayView& x);
 // Returns the first row whose label is out of range, or -1.

@@ -52,6 +52,12 @@ struct BatchNormBackwardCall {
   double epsilon;
 };
 
+// The gradients of a chain's scale and bias: sums of d * x, and of d.
+struct ChannelSumsCall {
+  Layout arrays;  // d, x; or d alone
+  ChannelVector product, sum;
+};
+
 // Merges (3, channels) arrays of moments, or adds (2, channels) arrays of sums, in the tree of formulas/reduction.h.
 struct MergeCall {
   int64_t channels, count;

@@ -287,6 +287,21 @@ void run(const StatisticsCall& call) {
   });
 }
 
+void run(const ChannelSumsCall& call) {
+  const Layout& layout = call.arrays;
+  const int64_t channels = channel_count(layout);
+  const Operand& x = layout.operands[layout.operand_count - 1];
+  const FloatState guard;
+  with_compute_type(x.dtype, [&]<class T>() {
+    const std::unique_ptr<T[]> zeros(new T[channels]());
+    const ChannelReduction<T, GradientSums> reduction(layout, layout.operands[0], x, zeros.get());
+    reduce(reduction, layout, [&](int64_t channel, GradientSums sums) {
+      set(call.product, channel, T(sums.product));
+      set(call.sum, channel, T(sums.grad));
+    });
+  });
+}
+
 void run(const MergeCall& call) {
   const FloatState guard;
   const std::unique_ptr<Moments[]> moments(new Moments[call.count]);

@@ -8,6 +8,7 @@ namespace brazen::cpu {
 
 void run(const StatisticsCall& call);
 void run(const MergeCall& call);
+void run(const ChannelSumsCall& call);
 void run(const BatchNormCall& call);
 void run(const BatchNormBackwardCall& call);
 
