@@ -20,6 +20,7 @@ BLOCKS = {
     "misses": lambda of: tables.markdown(tables.misses(of)),
     "activations": lambda of: tables.markdown(tables.short(of)),
     "activations-all": lambda of: tables.markdown(tables.activations(of)),
+    "workloads": lambda of: tables.markdown(tables.workloads(of)),
     "half": lambda of: tables.markdown(tables.sixteen(of)),
     "cheap-and-dear": lambda of: tables.markdown(tables.cheap_and_dear(of)),
     "cuda": tables.cuda,

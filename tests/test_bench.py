@@ -17,10 +17,11 @@ from brazen.bench import activations, bars, compare, results, tables
 from brazen.bench.case import Side, WrongResult
 from brazen.bench.session import Session, Sizes, items
 from brazen.bench.timing import Effort, fastest, geometric_mean, interleaved
+from brazen.bench.workloads import workloads
 
 ROOT = Path(__file__).resolve().parent.parent
 BRIEF = Effort(rounds=1, seconds=0.0005, calls=1, settle=0.0)
-TINY = Sizes(stream=16384, cache=4096, call=1000, line=(256, 512))
+TINY = Sizes(stream=16384, cache=4096, call=1000, line=(256, 512), workloads=False)
 
 
 def script(name):
@@ -44,9 +45,17 @@ def data(session):
 
 
 def test_every_operation_becomes_a_row(data):
-    measured = {(row["case"].partition(".")[0], row["direction"]) for row in data["rows"]}
+    rows = {kind: [row for row in data["rows"] if (row["kind"] == "workload") == kind] for kind in (False, True)}
+    assert {(row["case"], row["direction"]) for row in rows[True]} == set(workloads())
+    measured = {(row["case"].partition(".")[0], row["direction"]) for row in rows[False]}
     assert measured == {(name, direction) for name in brazen.activations() for direction in ("forward", "backward")}
-    expected = {"stream": "copy_fraction", "half": "of_float32", "cache": None, "call": "of_numpy_maximum"}
+    expected = {
+        "stream": "copy_fraction",
+        "half": "of_float32",
+        "cache": None,
+        "call": "of_numpy_maximum",
+        "workload": "of_copy",
+    }
     for row in data["rows"]:
         assert expected[row["kind"]] is None or row["metrics"][expected[row["kind"]]] > 0, row
     assert all(row["metrics"]["reference"] > 0 for row in data["rows"] if row["kind"] == "stream")
@@ -149,7 +158,7 @@ def test_the_command_writes_and_merges(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["frobenius"], "unknown operation frobenius; the operations are celu, elu"),
+        (["frobenius"], "unknown operation frobenius; the operations are bias"),
         (["relu", "--peer", "frobenius"], "unknown peer frobenius; the peers are reference, torch"),
         (["--peer", "relu"], "--peer relu names no peer; the peers are reference, torch"),
         (["relu", "--json", "nowhere/run.json"], "--json: the folder nowhere does not exist"),

@@ -3,13 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .timing import geometric_mean
+from .workloads import workloads
 
 Row = dict[str, Any]
+
+_MARKS = {"forward": "", "backward": "'", "": ""}
+_METRICS = {
+    "torch": "times PyTorch's speed",
+    "jax": "times JAX's",
+    "reference": "times the reference Python's",
+    "copy_fraction": "fraction of B",
+    "of_copy": "time over a plain copy",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Verdict:
 
 def label(row: Row) -> str:
     """How a row is named in a list of misses."""
-    direction = {"forward": "", "backward": "'", "": ""}[row["direction"]]
+    direction = _MARKS[row["direction"]]
     dtype = {"float32": "", "": ""}.get(row["dtype"], " " + row["dtype"])
     return f"{row['case']}{direction}{dtype}"
 
@@ -64,6 +74,20 @@ def label(row: Row) -> str:
 def _light(row: Row) -> bool:
     """Under 0.2 ns an element in L1: the memory, not the arithmetic, should bind."""
     return row["metrics"].get("l1_ns", row["metrics"].get("l1_ns_float32", 1.0)) < 0.2
+
+
+def _of_workloads() -> Iterator[Bar]:
+    """The bars that a workload brings with it, one a metric."""
+    for workload in workloads().values():
+        for metrics, at_least in ((workload.asked, True), (workload.at_most, False)):
+            for metric, asked in metrics.items():
+                text = f"{workload.name}{_MARKS[workload.direction]}: {_METRICS[metric]}"
+
+                def applies(row, key=workload.key):
+                    return (row["case"], row["direction"]) == key
+
+                key = f"{workload.name}{_MARKS[workload.direction]} {metric}".replace(" ", "-")
+                yield Bar(key, text, "workload", metric, asked, at_least, applies=applies)
 
 
 BARS = (
@@ -125,6 +149,7 @@ BARS = (
         150.0,
         at_least=False,
     ),
+    *_of_workloads(),
 )
 
 

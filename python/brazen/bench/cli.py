@@ -124,7 +124,12 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _print(shown: tables.Results) -> None:
-    for title, table in (("", tables.activations), ("16 bits", tables.sixteen), ("What was asked", tables.bars)):
+    for title, table in (
+        ("", tables.activations),
+        ("16 bits", tables.sixteen),
+        ("Workloads", tables.workloads),
+        ("What was asked", tables.bars),
+    ):
         head, rows = table(shown)
         rows = [row for row in rows if "not measured" not in row]
         if rows and len(head) > 1:

@@ -16,7 +16,7 @@ import brazen
 SCHEMA = 1
 _ROW = {"case": str, "direction": str, "dtype": str, "kind": str, "metrics": dict, "how": dict}
 _TOP = {"schema": int, "machine": dict, "versions": dict, "sizes": dict, "copy": dict, "rows": list}
-_KINDS = ("stream", "half", "cache", "call", "import", "build")
+_KINDS = ("stream", "half", "cache", "call", "workload", "import", "build")
 
 
 def machine() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 """One run of the benchmarks: every item becomes a row of metrics. What is asked of them stands in bars.py.
 
 An item is (case, direction, dtype, kind). Kinds: `stream` far beyond the caches in float32, `half` the same in 16 bits,
-`cache` within them, `call` of 1,000 elements, `import`.
+`cache` within them, `call` of 1,000 elements, `workload` on shapes and with bars of its own, `import`.
 
 Metrics above 1 are good and say how many times faster we are (`torch_preallocated`, `torch_allocating`, `torch`,
 `reference`, `jax`); `copy_fraction` is the part of B reached; `of_roof`, `of_float32` and `of_numpy_maximum` are our time
@@ -26,6 +26,7 @@ import brazen
 from . import activations, peers
 from .case import Case, Side
 from .timing import FULL, QUICK, Copy, Effort, fastest, interleaved, median_ratio
+from .workloads import workloads
 
 Item = tuple[str, str, str, str]
 HALF = ("bfloat16", "float16")
@@ -39,6 +40,7 @@ class Sizes:
     cache: int = 64 << 10
     call: int = 1000
     line: tuple[int, int] = (1024, 3072)
+    workloads: bool = True  # else in their small shapes
 
 
 def half_dtypes() -> list[str]:
@@ -53,6 +55,7 @@ def items(names: list[str] | None = None, half: Iterable[str] = HALF) -> Iterato
     ('gelu', 'forward', 'float32', 'stream')
     """
     known = {name.partition(".")[0] for name in activations.names()}
+    known |= {workload.name.partition(",")[0].partition(" ")[0] for workload in workloads().values()}
     unknown = [name for name in names or () if name not in known and name not in activations.names()]
     if unknown:
         raise ValueError(
@@ -65,6 +68,9 @@ def items(names: list[str] | None = None, half: Iterable[str] = HALF) -> Iterato
                 yield name, direction, dtype, "half"
             yield name, direction, "float32", "cache"
             yield name, direction, "float32", "call"
+    for workload in workloads().values():
+        if not names or workload.name.partition(",")[0].partition(" ")[0] in names:
+            yield workload.name, workload.direction, "float32", "workload"
     if not names:
         yield "import brazen", "", "", "import"
 
@@ -92,6 +98,7 @@ class Session:
         self._workspaces: dict[tuple[str, int], activations.Workspace] = {}
         self._l1: dict[tuple[str, str], float] = {}
         self._copy: Copy | None = None
+        self._last: tuple[Item | None, Side] = (None, Side("None"))  # the workload measured last: its arrays are large
 
     @property
     def copy(self) -> Copy:
@@ -116,6 +123,8 @@ class Session:
                 "metrics": import_time(self.effort.rounds),
                 "how": {},
             }
+        if kind == "workload":
+            return self._workload_row(item)
         wanted = {
             "stream": self.peers,
             "half": [],
@@ -137,9 +146,42 @@ class Session:
             "how": how,
         }
 
+    def _workload(self, item: Item, wanted: tuple[str, ...]) -> Case:
+        workload = workloads()[item[0], item[1]]
+        return workload.make(wanted, workload.shape if self.sizes.workloads else workload.small)
+
+    def _workload_row(self, item: Item) -> dict[str, Any]:
+        name, direction, dtype, kind = item
+        case = self._workload(item, tuple(self.peers))
+        case.check()
+        ours = fastest(list(case.ours.values()))
+        self._last = item, ours
+        metrics: dict[str, float] = {}
+        how: dict[str, str] = {}
+        sides = {"ours": ours, "copy": self.copy.side}
+        for peer, columns in case.peers.items():
+            best = fastest([side for candidates in columns.values() for side in candidates])
+            how[peer] = f"{best} / {ours}"
+            if peer == "reference":
+                pairs = interleaved([best, ours], replace(self.effort, rounds=2))
+                metrics[peer] = statistics.median(theirs / mine for theirs, mine in pairs)
+            else:
+                sides[peer] = best
+        times = dict(zip(sides, zip(*interleaved(list(sides.values()), self.effort))))
+        metrics |= {peer: median_ratio(times[peer], times["ours"]) for peer in sides if peer not in ("ours", "copy")}
+        self._add_copy(metrics, case, times["ours"], times["copy"])
+        metrics["of_copy"] = 1 / metrics["copy_fraction"]
+        rounded = {key: round(value, 4) for key, value in metrics.items()}
+        return {"case": name, "direction": direction, "dtype": dtype, "kind": kind, "elements": case.elements,
+                "bytes": case.bytes, "metrics": rounded, "how": how}  # fmt: skip
+
     def main_side(self, item: Item) -> Side:
         """Our side of an item, for a harness that wants to time it once more."""
         name, direction, dtype, kind = item
+        if kind == "workload":
+            if self._last[0] != item:
+                self._last = item, next(iter(self._workload(item, ()).ours.values()))
+            return self._last[1]
         size = self.sizes.stream if kind in ("stream", "half") else getattr(self.sizes, kind)
         return activations.make(name, direction, self._workspace(dtype, size)).ours[
             "allocating" if kind == "call" else "out"

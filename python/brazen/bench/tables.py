@@ -44,7 +44,9 @@ class Results:
 
     def __init__(self, data: dict[str, Any]):
         self.data, self.rows = data, data["rows"]
-        self.cases = list(dict.fromkeys(row["case"] for row in self.rows if row["direction"]))
+        self.cases = list(
+            dict.fromkeys(row["case"] for row in self.rows if row["kind"] not in ("workload", "import", "build"))
+        )
         self._by = {(row["case"], row["direction"], row["dtype"], row["kind"]): row["metrics"] for row in self.rows}
 
     def get(self, case: str, direction: str, kind: str, metric: str, dtype: str = "float32") -> float | None:
@@ -132,11 +134,31 @@ def cheap_and_dear(results: Results) -> Table:
     return ["activation", "GB/s", "fraction of B"], rows
 
 
+def workloads(results: Results) -> Table:
+    """Shapes with bars of their own, a ' marks backward."""
+    columns: list[tuple[str, Callable[[float | None], str]]] = [
+        ("copy_fraction", number),
+        ("torch", _times),
+        ("jax", _times),
+        ("reference", _times),
+    ]
+    rows = [
+        [label(row), *(show(row["metrics"].get(metric)) for metric, show in columns)]
+        for row in results.rows
+        if row["kind"] == "workload"
+    ]
+    return _without_empty_columns(
+        ["workload, float32", "fraction of B", "PyTorch", "JAX jit", "reference Python"], rows
+    )
+
+
 def bars(results: Results) -> Table:
     """Each bar: asked, measured, and what misses it."""
     rows = []
     for bar in BARS:
         verdict = judge(bar, results.rows)
+        if verdict.value is None and bar.metric == "jax":
+            continue  # an optional peer that was not there
         asked = ("≥ " if bar.at_least else "≤ ") + f"{bar.asked:g}"
         if verdict.value is None:
             rows.append([bar.text, asked, "not measured", ""])

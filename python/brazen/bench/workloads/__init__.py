@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is measured on shapes of its own, with a bar of its own: batch norm, dropout, chains, losses, optimizer steps,
+training steps. Each module lists its workloads in WORKLOADS; this one only gathers them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ..case import Case
+
+_MODULES = ("chains",)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`make(peers, shape)` builds the case: our best ways in `ours`, the peers' in `peers` (any columns). `small` is the
+    shape for tests.
+
+    `asked` holds the bars, each a metric and the least or, with `at_most`, the most it may be: `torch`, `jax`, `reference`
+    (how many times faster we are), `copy_fraction` (the part of B reached with the case's bytes) or `of_copy` (our time
+    over a plain copy of as many bytes).
+    """
+
+    name: str
+    direction: str
+    make: Callable[[tuple[str, ...], tuple[int, ...]], Case]
+    shape: tuple[int, ...]
+    small: tuple[int, ...]
+    asked: Mapping[str, float] = field(default_factory=dict)
+    at_most: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.name, self.direction
+
+
+def workloads() -> dict[tuple[str, str], Workload]:
+    """All of them by name and direction.
+
+    >>> ("dropout, 32 M", "forward") in workloads()
+    True
+    """
+    found: dict[tuple[str, str], Workload] = {}
+    for module in _MODULES:
+        for workload in importlib.import_module(f"{__name__}.{module}").WORKLOADS:
+            if workload.key in found:
+                raise ValueError(f"bench: two workloads are called {workload.key}")
+            found[workload.key] = workload
+    return found
