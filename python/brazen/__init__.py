@@ -13,6 +13,7 @@ __all__ = ["__version__", "info", "num_threads", "set_num_threads", *_operations
 _LAZY = {
     "checks",
     "init",
+    "nn",
     "optim",
     "random",
     "reference",

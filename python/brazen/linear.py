@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The one place for matrix products: NumPy's and CuPy's BLAS, into arrays that the caller owns. Its bits are the BLAS'.
+
+On the CPU no BLAS multiplies 16-bit numbers (NumPy's own loop is hundreds of times slower), so these are widened to float32
+a slab at a time, and so bounded in memory; sums stay in float32.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy
+
+from ._random import namespace
+
+__all__ = ["matmul", "sum_to_channels"]
+
+# Elements of one widened slab: 4 MiB of float32, small beside the arrays where it matters.
+_SLAB = 1 << 20
+_local = threading.local()
+
+
+def matmul(a, b, out):
+    """out = a @ b, for matrices; 16-bit and float32 operands may be mixed, and `out` may be the wider one."""
+    if a.dtype == b.dtype == out.dtype and a.dtype.itemsize >= 4:
+        if type(out) is numpy.ndarray:
+            return numpy.matmul(a, b, out=out)
+        return namespace(out).matmul(a, b, out=out)
+    xp = namespace(out)
+    if xp is not numpy:
+        # A device multiplies 16-bit numbers with float32 sums; a float32 operand is rounded to the narrow type.
+        narrow = min((a.dtype, b.dtype), key=lambda dtype: dtype.itemsize)
+        out[...] = xp.matmul(a.astype(narrow, copy=False), b.astype(narrow, copy=False))
+        return out
+    return _in_slabs(a, b, out)
+
+
+def _in_slabs(a, b, out):
+    rows, inner = a.shape
+    columns = b.shape[1]
+    if inner >= 4 * max(rows, columns):
+        return _slabs_of_the_sum(a, b, out)
+    wide = _widened("b", b)
+    step = max(1, _SLAB // max(inner, columns, 1))
+    for start in range(0, rows, step):
+        part = out[start : start + step]
+        left = _widened("a", a[start : start + step])
+        if part.dtype == numpy.float32:
+            numpy.matmul(left, wide, out=part)
+        else:
+            product = _scratch("product", part.shape)
+            part[...] = numpy.matmul(left, wide, out=product)
+    return out
+
+
+def _slabs_of_the_sum(a, b, out):
+    """Where the sum is long and the result small, as in a weight's gradient: slabs of the sum are added in their order."""
+    rows, inner = a.shape
+    columns = b.shape[1]
+    total = out if out.dtype == numpy.float32 else _scratch("total", out.shape)
+    step = max(1, _SLAB // max(rows, columns, 1))
+    for start in range(0, inner, step):
+        left, right = _widened("a", a[:, start : start + step]), _widened("b", b[start : start + step])
+        if start == 0:
+            numpy.matmul(left, right, out=total)
+        else:
+            total += numpy.matmul(left, right, out=_scratch("product", out.shape))
+    if total is not out:
+        out[...] = total
+    return out
+
+
+def _widened(key, array):
+    """The array in float32, in its own memory order; itself if it is."""
+    if array.dtype == numpy.float32:
+        return array
+    turned = array.ndim == 2 and array.strides[0] < array.strides[1]
+    source = array.T if turned else array
+    wide = _scratch(key, source.shape)
+    wide[...] = source
+    return wide.T if turned else wide
+
+
+def _scratch(key, shape):
+    """Uninitialised float32, kept by the thread: valid until its next product."""
+    count = math.prod(shape)
+    held = _local.__dict__.get(key)
+    if held is None or held.size < count:
+        held = _local.__dict__[key] = numpy.empty(count, "float32")
+    return held[:count].reshape(shape)
+
+
+def sum_to_channels(x, axis: int, out):
+    """out = the sum of x over all axes but one, in out's dtype."""
+    axis %= x.ndim
+    return namespace(out).sum(x, axis=tuple(d for d in range(x.ndim) if d != axis), dtype=out.dtype, out=out)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows of a table, looked up by index."""
+
+from __future__ import annotations
+
+import numpy
+
+from ..layer import Layer
+from .dense import positive
+
+
+class Embedding(Layer):
+    """y[…, :] = weight[x[…], :]: a learned row for each of `count` indices; the first layer of its network.
+
+    An index outside 0 … count - 1 is an error, on a device the nearest row: reading one back would make the host wait.
+    """
+
+    integer_input = True
+
+    def __init__(self, count: int, units: int, weight=None):
+        self.count, self.units = positive("count", count), positive("units", units)
+        self.weight_init = weight
+
+    def setup(self, shape):
+        init = self.weight_init
+        if init is None:
+            from ... import init as initialisers
+
+            init = initialisers.normal(std=1.0)
+        self.add_parameter("weight", (self.count, self.units), init)
+        return (*shape, self.units)
+
+    def forward(self, x, run):
+        if x.dtype.kind not in "iu":
+            raise TypeError(f"layer {self.path}: x has dtype {x.dtype}; expected indices, int32 or int64")
+        self._require_range(x)
+        xp, weight = self.workspace.xp, self.params["weight"]
+        rows = self.empty("rows", (*x.shape, self.units), weight.dtype, run)
+        xp.take(weight, x, axis=0, out=rows, mode="clip")
+        y = rows
+        if self.dtype != weight.dtype:
+            y = self.empty("result", rows.shape, self.dtype, run)
+            y[...] = rows
+
+        def backward(dy):
+            if self.learns:
+                gradient = self.grads["weight"]
+                gradient[...] = 0
+                wide = dy.astype(gradient.dtype, copy=False)
+                xp.add.at(gradient, x.reshape(-1), wide.reshape(-1, self.units))
+
+        return y, backward
+
+    def _require_range(self, x):
+        if type(x) is not numpy.ndarray or not x.size:
+            return
+        wrong = (x < 0) | (x >= self.count)
+        if wrong.any():
+            place = tuple(int(i) for i in numpy.argwhere(wrong)[0])
+            raise ValueError(f"layer {self.path}: x{list(place)} is {x[place]}; expected 0 to {self.count - 1}")

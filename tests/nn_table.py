@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""One example or more of every layer: how it is made and what it takes. A test asserts that none is missing."""
+
+import numpy as np
+from brazen import nn
+
+BATCH = 4
+RNG = np.random.default_rng(0)
+
+
+# name → (layers, shape of a sample); each call makes new layers.
+EXAMPLES = {
+    "Dense": (lambda: [nn.Dense(3)], (5,)),
+    "Dense of rows": (lambda: [nn.Dense(3, bias=False)], (2, 5)),
+    "Dense with gelu": (lambda: [nn.Dense(4, "gelu"), nn.Dense(2, "tanh")], (3,)),
+    "DropConnect": (lambda: [nn.DropConnect(3, 0.5)], (5,)),
+    "Maxout": (lambda: [nn.Maxout(3, pieces=3)], (5,)),
+    "Maxout of neighbours": (lambda: [nn.Maxout(pieces=2)], (6,)),
+    "Activation": (lambda: [nn.Activation("silu")], (3, 4)),
+    "PReLU": (lambda: [nn.PReLU()], (5,)),
+    "PReLU of channels": (lambda: [nn.PReLU(0.1, axis=1)], (3, 4)),
+    "GLU": (lambda: [nn.GLU("swiglu")], (6,)),
+    "GLU of channels": (lambda: [nn.GLU("glu", axis=1)], (4, 3)),
+    "BatchNorm": (lambda: [nn.BatchNorm()], (5,)),
+    "BatchNorm of channels": (lambda: [nn.BatchNorm(scale=False)], (3, 2, 2)),
+    "BatchNorm channels last": (lambda: [nn.BatchNorm(axis=-1, statistics=False)], (2, 2, 3)),
+    "Dropout": (lambda: [nn.Dropout(0.3)], (3, 5)),
+    "Dropout of units": (lambda: [nn.Dropout(0.5, noise_shape=(1, None))], (6,)),
+    "vanilla Dropout": (lambda: [nn.Dropout(keep=0.6, mode="vanilla")], (6,)),
+    "SpatialDropout": (lambda: [nn.SpatialDropout(0.5)], (3, 2, 2)),
+    "StochasticDepth": (lambda: [nn.Residual([nn.Dense(5), nn.StochasticDepth(0.5)])], (5,)),
+    "AlphaDropout": (lambda: [nn.AlphaDropout(0.3)], (5,)),
+    "GaussianDropout": (lambda: [nn.GaussianDropout(0.3)], (5,)),
+    "GaussianNoise": (lambda: [nn.GaussianNoise(0.3)], (5,)),
+    "noise before a product": (lambda: [nn.Dense(4, "tanh"), nn.GaussianNoise(0.3), nn.Dense(2)], (3,)),
+    "Residual": (lambda: [nn.Residual([nn.Dense(5, "tanh")])], (5,)),
+    "Residual with a shortcut": (
+        lambda: [nn.Residual([nn.Dense(3)], shortcut=[nn.Dense(3)]), nn.Activation("tanh")],
+        (5,),
+    ),
+    "Residual in Residual": (lambda: [nn.Residual([nn.Residual([nn.Dense(3, "tanh")]), nn.Dense(3)])], (3,)),
+    "Parallel": (lambda: [nn.Parallel([[nn.Dense(3)], [nn.Dense(3, "tanh")]])], (4,)),
+    "Concat": (lambda: [nn.Concat([[nn.Dense(2, "tanh")], [], [nn.Dense(3)]])], (4,)),
+    "Concat of channels": (lambda: [nn.Concat([[], [nn.Activation("tanh")]], axis=1)], (2, 3)),
+    "Sequential": (lambda: [nn.Sequential([nn.Dense(3, bias=False), nn.BatchNorm()]), nn.Activation("gelu")], (4,)),
+    "Flatten": (lambda: [nn.Flatten(), nn.Dense(2)], (2, 3)),
+    "Reshape": (lambda: [nn.Dense(6), nn.Reshape((2, -1)), nn.Dense(2)], (4,)),
+    "GlobalAveragePool": (lambda: [nn.GlobalAveragePool()], (3, 2, 4)),
+    "GlobalAveragePool channels last": (lambda: [nn.GlobalAveragePool(axis=-1)], (3, 2, 4)),
+    "Embedding": (lambda: [nn.Embedding(7, 3), nn.Flatten(), nn.Dense(2)], (4,)),
+}
+
+
+def build(name, dtype="float64", seed=3, fuse=True):
+    """The network of one example."""
+    layers, shape = EXAMPLES[name]
+    return nn.Sequential(layers()).build(input_shape=shape, seed=seed, dtype=dtype, fuse=fuse)
+
+
+def sample_input(name, numpy, dtype="float64", batch=BATCH, seed=0):
+    """A batch it takes: indices for an Embedding."""
+    _, shape = EXAMPLES[name]
+    generator = numpy.random.default_rng(seed)
+    if name == "Embedding":
+        return generator.integers(0, 7, (batch, *shape))
+    return generator.normal(size=(batch, *shape)).astype(dtype)
+
+
+def inner(layer):
+    """The layer and all layers inside it."""
+    yield layer
+    for child in layer.children():
+        yield from inner(child)
+
+
+def mlp(**options):
+    net = nn.Sequential(
+        [
+            nn.Dense(16), nn.BatchNorm(), nn.Activation("relu"), nn.Dropout(0.5),
+            nn.Residual([nn.Dense(16, bias=False), nn.BatchNorm()]), nn.Activation("relu"), nn.Dropout(0.2),
+            nn.Dense(3),
+        ]
+    )  # fmt: skip
+    return net.build(input_shape=(8,), seed=0, **options)
+
+
+def batch(size=32, dtype="float32"):
+    return RNG.normal(size=(size, 8)).astype(dtype)
