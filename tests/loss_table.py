@@ -86,6 +86,35 @@ LOSSES = (
     Loss("softmax_cross_entropy", probabilities, _SOFTENED, label="softmax_cross_entropy.soft"),
 )
 
+
+def _either(rng, shape, dtype):
+    return rng.integers(0, 2, shape).astype(DTYPES[dtype])
+
+
+def _positive_weights(rng, shape, dtype):
+    return (rng.random(shape[-1:]) * 3 + 0.25).astype(DTYPES[dtype])
+
+
+def _log_probabilities(rng, shape, dtype):
+    return np.log(rng.random(shape) + 0.01).astype(DTYPES[dtype])
+
+
+def _some_zero(rng, shape, dtype):
+    drawn = probabilities(rng, shape, dtype)
+    drawn[rng.random(shape) < 0.2] = 0
+    return drawn
+
+
+LOSSES += (
+    Loss("multiclass_hinge", labels, ({}, {"margin": 0.25})),
+    Loss("kl_divergence", _some_zero, inputs=_log_probabilities),
+    Loss("kl_divergence", _log_probabilities, ({"log_target": True},), _log_probabilities, "kl_divergence.log"),
+    Loss("sigmoid_cross_entropy", _either, ({}, {"pos_weight": _positive_weights}), elementwise=True),
+    Loss("sigmoid_cross_entropy", probabilities, label="sigmoid_cross_entropy.soft", elementwise=True),
+    *(Loss(name, numbers, elementwise=True) for name in ("mse", "sum_of_squares", "half_squared", "mae")),
+    Loss("huber", numbers, ({}, {"delta": 2.5}), elementwise=True),
+)
+
 REDUCTIONS = ("mean", "sum", "none")
 
 

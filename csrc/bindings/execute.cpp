@@ -142,9 +142,42 @@ void execute(const FillCall& call, const ArrayView& out, const char* operation) 
   launch(call, usable_library().fill, out, operation);
 }
 
+namespace {
+
+// What a row operation costs, roughly: decides only about the GIL.
+constexpr int64_t kRowPicoseconds = 200;
+
+void require_cpu(const ArrayView& x, const char* operation) {
+  if (x.device != kHost)
+    throw ValueMismatch(std::string(operation) + ": the arrays are on a CUDA device; expected them on the CPU");
+}
+
+}  // namespace
+
 int64_t execute(const RowLossCall& call, const ArrayView& x) {
-  if (x.device == kHost) return run_on_cpu(call, call.arrays.size() * 300);
-  throw ValueMismatch("softmax_cross_entropy: logits is on a CUDA device; expected an array on the CPU");
+  require_cpu(x, "loss");
+  return run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+}
+
+void execute(const ElementLossCall& call, const ArrayView& x) {
+  require_cpu(x, "loss");
+  run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+}
+
+void execute(const RowMapCall& call, const ArrayView& x) {
+  if (call.arrays.size() == 0) return;
+  require_cpu(x, "softmax");
+  run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+}
+
+void execute(const RowNormCall& call, const ArrayView& x, const char* operation) {
+  require_cpu(x, operation);
+  run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+}
+
+void execute(const RowLengthsCall& call, const ArrayView& x) {
+  require_cpu(x, "row_norms");
+  run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
 }
 
 void execute(const StatisticsCall& call, const ArrayView& x) {

@@ -23,6 +23,10 @@ void execute(const BatchNormCall& call, const ArrayView& x);
 void execute(const BatchNormBackwardCall& call, const ArrayView& x);
 // Returns the first row whose label is out of range, or -1.
 int64_t execute(const RowLossCall& call, const ArrayView& x);
+void execute(const ElementLossCall& call, const ArrayView& x);
+void execute(const RowMapCall& call, const ArrayView& x);
+void execute(const RowNormCall& call, const ArrayView& x, const char* operation);
+void execute(const RowLengthsCall& call, const ArrayView& x);
 
 // What the doctor says about the CUDA library: {"library", "archs", "runtime", "driver", "devices", "why_not"}.
 py::dict cuda_info();

@@ -12,8 +12,9 @@
 #include "execute.h"
 #include "gates.h"
 #include "kernel.h"
-#include "optim.h"
 #include "losses.h"
+#include "optim.h"
+#include "rows.h"
 #include "tensor_functions.h"
 
 namespace brazen::bindings {
@@ -81,6 +82,7 @@ PYBIND11_MODULE(_core, module) {
   add_optim(module);
   add_losses(module);
   add_tensor_functions(module);
+  add_rows(module);
   module.def("operations", operations, "The registry: name, family and parameters of every operation.");
   module.def("isa", [] { return std::string(cpu::kernels().isa); }, "The instruction set in use.");
   module.def("isas", cpu::runnable_isas, "The instruction sets this build and machine can run, best first.");

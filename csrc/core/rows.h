@@ -2,7 +2,9 @@
 // Calls of the operations that work on rows: what the CPU drivers and the CUDA library's C ABI both receive.
 #pragma once
 
+#include "../formulas/losses.h"
 #include "layout.h"
+#include "registry.h"
 
 namespace brazen {
 
@@ -10,6 +12,8 @@ namespace brazen {
 // in rows.operands[k]; it is broadcast along axes of stride 0.
 struct RowsLayout {
   Layout rows, columns;
+
+  bool is_double() const { return rows.operands[0].dtype == DType::float64; }
 
   // Splits at axis `kept`; `axes` is the order in which the array's axes are read.
   void set_shape(int ndim, int kept, const int64_t* shape, const int* axes) {
@@ -37,8 +41,8 @@ struct RowsLayout {
 
 enum class Reduction : int32_t { none, sum, mean };
 
-// The losses of one number a row, in the order of RowLosses (formulas/losses.h).
-inline constexpr int kSoftmaxCrossEntropy = 0, kMulticlassHinge = 1;
+// The losses of one number a row, as in RowLosses (formulas/losses.h).
+inline constexpr int kSoftmaxCrossEntropy = 0, kMulticlassHinge = 1, kKlDivergence = 2;
 
 // A loss of one number a row, and the gradient of its reduction. The operands: logits, targets (labels, broadcast along
 // the row, or soft labels), then the class weights (broadcast along the rows) where there are any, then the gradient.
@@ -50,13 +54,73 @@ struct RowLossCall {
   int32_t ignores;  // whether there is an `ignored` label
   int64_t ignored;
   double smoothing, margin;
+  int32_t log_targets;  // kl_divergence's targets are logarithms
   double grad_scale;
-  DType loss_dtype;
-  void* losses;  // one, or one a row, contiguous in C order
+  void* losses;  // of the compute type: one, or one a row, contiguous in C order
   RowsLayout arrays;
 
   int gradient() const { return 2 + weighted; }
-  bool is_double() const { return arrays.rows.operands[0].dtype == DType::float64; }
+  bool is_double() const { return arrays.is_double(); }
+};
+
+// A loss of one number an element, and the gradient of its reduction. No axis numbers rows: the elements of the whole
+// array are one row, in C order. The operands: x, targets, then the weights of positive targets where there are any,
+// then the gradient.
+struct ElementLossCall {
+  int32_t operation;  // among ElementLosses
+  Reduction reduction;
+  int32_t weighted, fresh;
+  double parameters[2];
+  double grad_scale;
+  void* losses;  // as above, one or one an element
+  RowsLayout arrays;
+
+  int gradient() const { return 2 + weighted; }
+  bool is_double() const { return arrays.is_double(); }
+};
+
+// Rows to rows, as in RowMaps: x -> y, or dy, y -> dx.
+inline constexpr int kSoftmax = 0, kLogSoftmax = 1, kSparsemax = 2;
+
+struct RowMapCall {
+  int32_t operation;
+  Direction direction;
+  int32_t fresh;
+  RowsLayout arrays;
+
+  bool is_double() const { return arrays.is_double(); }
+};
+
+// Layer and RMS norm (a row: the last axes) and group and instance norm (a row: a run of channels of one sample). The
+// operands, absent ones left out:
+//   forward:  x, add, scale, shift -> sum (of x and add, where there is add), y
+//   backward: dy, x, scale -> dx
+struct RowNormCall {
+  Direction direction;
+  int32_t centred;  // no mean is subtracted where 0
+  int32_t has_add, has_scale, has_shift;
+  int32_t fresh;
+  double epsilon;
+  // Of the compute type, one a row, contiguous in C order: written forward, read backward. No means if not centred.
+  void *means, *inverse_deviations;
+  // Backward: contiguous, or null: one a column, summed over all rows; or, where
+  // there are `channels` in each sample, a row being one of the sample's `groups` of them, one a channel, summed over
+  // its positions and the samples.
+  void *dscale, *dshift;
+  DType dscale_dtype, dshift_dtype;
+  int64_t channels, groups;
+  RowsLayout arrays;
+
+  int output() const { return arrays.rows.operand_count - 1; }
+  bool is_double() const { return arrays.is_double(); }
+};
+
+// The Euclidean norm of every row of the only operand.
+struct RowLengthsCall {
+  void* results;  // of the compute type, one a row, contiguous in C order
+  RowsLayout arrays;
+
+  bool is_double() const { return arrays.is_double(); }
 };
 
 }  // namespace brazen

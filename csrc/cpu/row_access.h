@@ -24,28 +24,60 @@ void each_chunk(int64_t columns, Body&& body) {
     body(start, std::min<int64_t>(kChunkRows, columns - start));
 }
 
-// The sum over a row of body(start, n), a chunk's sum in the compute type: float64 merges in a binary tree aligned to
-// powers of two, as merge_chunks, but without a list of all chunks.
+inline double merge_pair(double a, double b) { return a + b; }
+inline Moments merge_pair(Moments a, Moments b) { return merge_moments(a, b); }
+
+// Chunks one after another, merged in float64 in a binary tree aligned to powers of two, as merge_chunks and
+// merge_chunk_moments do it, but without a list of all chunks.
+template <class Value>
+class ChunkTree {
+ public:
+  void push(Value value) {
+    int level = 0;
+    for (; count_ >> level & 1; ++level) value = merge_pair(open_[level], value);
+    open_[level] = value;
+    ++count_;
+  }
+
+  // What is left joins from the right, as the lonely last subtrees do.
+  Value total() const {
+    Value sum{};
+    bool any = false;
+    for (int level = 0; count_ >> level; ++level) {
+      if (!(count_ >> level & 1)) continue;
+      sum = any ? merge_pair(open_[level], sum) : open_[level];
+      any = true;
+    }
+    return sum;
+  }
+
+ private:
+  Value open_[54];  // open_[k]: a finished subtree of 2^k chunks, where bit k of `count_` is set
+  int64_t count_ = 0;
+};
+
+// The sum over a row of body(start, n), a chunk's sum in the compute type.
 template <class Body>
 double sum_chunks(int64_t columns, Body&& body) {
-  double open[64];  // open[k]: a finished subtree of 2^k chunks, where bit k of `count` is set
-  int64_t count = 0;
+  ChunkTree<double> tree;
+  each_chunk(columns, [&](int64_t start, int64_t n) { tree.push(static_cast<double>(body(start, n))); });
+  return tree.total();
+}
+
+// Two sums at once: body(start, n, sums) writes a chunk's.
+struct TwoSums {
+  double first, second;
+};
+template <class T, class Body>
+TwoSums two_sums(int64_t columns, Body&& body) {
+  ChunkTree<double> first, second;
   each_chunk(columns, [&](int64_t start, int64_t n) {
-    double merged = static_cast<double>(body(start, n));
-    int level = 0;
-    for (; count >> level & 1; ++level) merged = open[level] + merged;
-    open[level] = merged;
-    ++count;
+    T sums[2];
+    body(start, n, sums);
+    first.push(static_cast<double>(sums[0]));
+    second.push(static_cast<double>(sums[1]));
   });
-  // What is left joins from the right, as the lonely last subtrees of merge_chunks do.
-  double total = 0;
-  bool any = false;
-  for (int level = 0; count >> level; ++level) {
-    if (!(count >> level & 1)) continue;
-    total = any ? open[level] + total : open[level];
-    any = true;
-  }
-  return total;
+  return {first.total(), second.total()};
 }
 
 // Where one operand's rows lie.
@@ -100,9 +132,10 @@ class Arena {
 template <class T>
 class RowSource : public RowPlace {
  public:
-  RowSource(const RowsLayout& arrays, int operand) : RowPlace(arrays, operand) {
+  // `by_chunks`: each chunk is read once, so that no row is held as a whole.
+  RowSource(const RowsLayout& arrays, int operand, bool by_chunks = false) : RowPlace(arrays, operand) {
     in_place_ = is_run() && itemsize(dtype()) == sizeof(T);
-    whole_ = !in_place_ && columns_.size <= kWholeRow;
+    whole_ = !in_place_ && columns_.size <= kWholeRow && !by_chunks;
     bool fixed = true;
     for (int d = 0; d < rows_.ndim; ++d) fixed = fixed && row_.strides[d] == 0;
     once_ = fixed && whole_;
@@ -176,8 +209,8 @@ class RowSink : public RowPlace {
   // Where to put a chunk: the array itself, or a tile that store() brings there.
   T* chunk(int64_t start) const { return in_place_ ? reinterpret_cast<T*>(base_) + start : tile_; }
 
-  // `ahead`: where as many bytes will be read soon, or null.
-  void store(int64_t start, int64_t n, const char* ahead = nullptr) const {
+  // `ahead`: where as many bytes will be read soon.
+  void store(int64_t start, int64_t n, const char* const* ahead = nullptr, int ahead_count = 0) const {
     if (in_place_) return;
     const KernelTable& table = kernels();
     char* to = base_ + start * itemsize(dtype());
@@ -190,7 +223,7 @@ class RowSink : public RowPlace {
       from = narrow_;
     }
     if (streamed_)
-      table.stream(to, from, n * itemsize(dtype()), &ahead, ahead ? 1 : 0);
+      table.stream(to, from, n * itemsize(dtype()), ahead, ahead_count);
     else if (is_run())
       memcpy(to, from, n * itemsize(dtype()));
     else

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How many rows a thread claims at once, and when a second thread pays. No array is read.
+// How much a thread claims at once, and when a second thread pays. No array is read.
 #pragma once
 
 #include <algorithm>
@@ -11,26 +11,28 @@
 
 namespace brazen::cpu {
 
-class Claims {
+// `count` units of `elements` elements each: rows, or chunks of one row.
+class UnitClaims {
  public:
-  // `output` is the operand that is written.
-  Claims(const RowsLayout& arrays, int output, bool fresh, int64_t picoseconds)
-      : rows_(arrays.rows.size), serial_(picoseconds < kParallelPicoseconds || thread_count() == 1) {
-    const int64_t columns = std::max<int64_t>(1, arrays.columns.size);
-    const int64_t row_bytes = columns * itemsize(arrays.rows.operands[output].dtype);
+  // `item_bytes`: of an element that is written.
+  UnitClaims(int64_t count, int64_t elements, int64_t item_bytes, bool fresh, int64_t picoseconds)
+      : count_(count), serial_(picoseconds < kParallelPicoseconds || thread_count() == 1) {
+    elements = std::max<int64_t>(1, elements);
+    const int64_t bytes = elements * item_bytes;
     // Two threads that first touch one huge page of a fresh result wait for each other.
-    const bool huge = fresh && rows_ * row_bytes >= 2 * kStreamBytes;
-    const int64_t elements = std::clamp(arrays.size() / (4 * thread_count()), kClaimElements, 8 * kClaimElements);
-    each_ = std::max<int64_t>(1, huge ? kHugePage / row_bytes : elements / columns);
+    const bool huge = fresh && count * bytes >= 2 * kStreamBytes;
+    const int64_t fair = std::clamp(count * elements / (4 * thread_count()), kClaimElements, 8 * kClaimElements);
+    each_ = std::max<int64_t>(1, huge ? kHugePage / bytes : fair / elements);
   }
 
-  // The caller's own number of rows a claim.
-  void set_rows(int64_t rows) { each_ = rows; }
+  // The caller's own number of units a claim.
+  void set_each(int64_t units) { each_ = units; }
 
+  // Calls body(begin, end) for ranges of units.
   template <class Body>
   void each(Body&& body) const {
-    const int64_t claims = (rows_ + each_ - 1) / each_;
-    auto one = [&](int64_t i) { body(i * each_, std::min(rows_, (i + 1) * each_)); };
+    const int64_t claims = (count_ + each_ - 1) / each_;
+    auto one = [&](int64_t i) { body(i * each_, std::min(count_, (i + 1) * each_)); };
     if (serial_)
       for (int64_t i = 0; i < claims; ++i) one(i);
     else
@@ -40,8 +42,13 @@ class Claims {
  private:
   static constexpr int64_t kHugePage = 2 << 20;
 
-  int64_t rows_, each_;
+  int64_t count_, each_;
   bool serial_;
 };
+
+// Rows of `arrays`; `output` is the operand that is written.
+inline UnitClaims claim_rows(const RowsLayout& arrays, int output, bool fresh, int64_t picoseconds) {
+  return {arrays.rows.size, arrays.columns.size, itemsize(arrays.rows.operands[output].dtype), fresh, picoseconds};
+}
 
 }  // namespace brazen::cpu

@@ -49,31 +49,27 @@ class Losses {
     factor_ = call_.grad_scale * factor;
 
     // A claim of 1,024 rows needs no list of all rows' losses; where that is too few claims, the list is short.
-    const bool listed = columns_ >= kLeastListed || call_.reduction == Reduction::none;
+    const bool kept = call_.reduction == Reduction::none;
+    const bool listed = columns_ >= kLeastListed || kept;
     const int64_t chunks = chunk_count(rows_);
     std::unique_ptr<T[]> losses;
     std::unique_ptr<double[]> partials(new double[std::max<int64_t>(1, chunks)]);
-    if (listed) losses.reset(new T[rows_]);
-    Claims claims(call_.arrays, call_.gradient(), call_.fresh, picoseconds());
-    if (!listed) claims.set_rows(kChunkRows);
+    if (listed && !kept) losses.reset(new T[rows_]);
+    T* const list = kept ? static_cast<T*>(call_.losses) : losses.get();
+    UnitClaims claims = claim_rows(call_.arrays, call_.gradient(), call_.fresh, picoseconds());
+    if (!listed) claims.set_each(kChunkRows);
     claims.each([&](int64_t begin, int64_t end) {
       T chunk[kChunkRows];
-      T* to = listed ? losses.get() + begin : chunk;
+      T* to = listed ? list + begin : chunk;
       row_losses(begin, end, to);
       if (!listed) partials[begin / kChunkRows] = loops_.sum(chunk, end - begin);
     });
-    if (call_.reduction == Reduction::none) {
-      store_losses(losses.get());
-      return -1;
-    }
+    if (kept) return -1;
     if (listed)
       for (int64_t i = 0; i < chunks; ++i)
-        partials[i] = loops_.sum(losses.get() + i * kChunkRows, std::min<int64_t>(kChunkRows, rows_ - i * kChunkRows));
+        partials[i] = loops_.sum(list + i * kChunkRows, std::min<int64_t>(kChunkRows, rows_ - i * kChunkRows));
     const double total = merge_chunks(partials.get(), chunks, 1) * factor;
-    if (call_.loss_dtype == DType::float64)
-      *static_cast<double*>(call_.losses) = total;
-    else
-      *static_cast<float*>(call_.losses) = static_cast<float>(total);
+    *static_cast<T*>(call_.losses) = static_cast<T>(total);
     return -1;
   }
 
@@ -141,8 +137,14 @@ class Losses {
       logits.seek(row);
       if (call_.soft) targets.seek(row);
       const char* ahead = gradient.streamed() && row + 1 < end ? logits.ahead(row + 1) : nullptr;
-      losses[row - begin] =
-          static_cast<T>(cross_entropy_row(logits, targets, gradient, label, hold, exponentials, scratch, ahead));
+      const Row at{logits, targets, gradient, label, hold, exponentials, scratch, ahead};
+      double loss;
+      switch (call_.operation) {
+        case kMulticlassHinge: loss = hinge_row(at); break;
+        case kKlDivergence: loss = divergence_row(at); break;
+        default: loss = cross_entropy_row(at);
+      }
+      losses[row - begin] = static_cast<T>(loss);
     }
     if (gradient.streamed()) table_.stream_fence();
   }
@@ -155,8 +157,52 @@ class Losses {
     return scratch;
   }
 
-  double cross_entropy_row(const RowSource<T>& logits, const RowSource<T>& targets, const RowSink<T>& gradient,
-                           int64_t label, bool hold, T* exponentials, T* scratch, const char* ahead) const {
+  // One row's arrays.
+  struct Row {
+    const RowSource<T>&logits, &targets;
+    const RowSink<T>& gradient;
+    int64_t label;
+    bool hold;  // `work` has room for the whole row, else for a chunk
+    T *work, *scratch;
+    const char* ahead;  // the next row of logits, or null
+
+    void store(int64_t start, int64_t n) const {
+      const char* next = ahead ? ahead + start * itemsize(logits.dtype()) : nullptr;
+      gradient.store(start, n, &next, next ? 1 : 0);
+    }
+  };
+
+  double hinge_row(const Row& row) const {
+    const T own = row.logits.at(row.label), margin = static_cast<T>(call_.margin);
+    const TwoSums sums = two_sums<T>(columns_, [&](int64_t start, int64_t n, T* chunk) {
+      loops_.hinge(row.logits.chunk(start, n), own, margin, row.label - start, row.work + (row.hold ? start : 0), chunk,
+                   n);
+    });
+    const T own_gradient = static_cast<T>(-sums.second * factor_);
+    each_chunk(columns_, [&](int64_t start, int64_t n) {
+      T* excess = row.work + (row.hold ? start : 0);
+      T unused[2];
+      const int64_t at = row.label - start;
+      if (!row.hold) loops_.hinge(row.logits.chunk(start, n), own, margin, at, excess, unused, n);
+      T* to = row.gradient.chunk(start);
+      loops_.hinge_gradient(excess, static_cast<T>(factor_), to, n);
+      if (at >= 0 && at < n) to[at] = own_gradient;
+      row.store(start, n);
+    });
+    return sums.first;
+  }
+
+  double divergence_row(const Row& row) const {
+    return sum_chunks(columns_, [&](int64_t start, int64_t n) {
+      const T sum = loops_.divergence(row.logits.chunk(start, n), row.targets.chunk(start, n), call_.log_targets,
+                                      static_cast<T>(factor_), row.gradient.chunk(start), n);
+      row.store(start, n);
+      return sum;
+    });
+  }
+
+  double cross_entropy_row(const Row& row) const {
+    const auto& [logits, targets, gradient, label, hold, exponentials, scratch, ahead] = row;
     T largest = lowest<T>();
     each_chunk(columns_,
                [&](int64_t start, int64_t n) { largest = larger(loops_.largest(logits.chunk(start, n), n), largest); });
@@ -205,17 +251,9 @@ class Losses {
       else
         loops_.pull(e, slope, pull, to, n);
       if (!call_.soft && at >= 0 && at < n) to[at] = cross_entropy_gradient(own_exponential, slope, own_pull);
-      gradient.store(start, n, ahead ? ahead + start * itemsize(logits.dtype()) : nullptr);
+      row.store(start, n);
     });
     return cross_entropy(sums, total);
-  }
-
-  void store_losses(const T* losses) const {
-    if (call_.loss_dtype == DType::float64) {
-      for (int64_t i = 0; i < rows_; ++i) static_cast<double*>(call_.losses)[i] = losses[i];
-    } else {
-      for (int64_t i = 0; i < rows_; ++i) static_cast<float*>(call_.losses)[i] = static_cast<float>(losses[i]);
-    }
   }
 
   const RowLossCall& call_;

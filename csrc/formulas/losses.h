@@ -6,7 +6,8 @@
 // a row's sums is a handful of operations in float64, rounded once.
 #pragma once
 
-#include "activations.h"
+#include "math.h"
+#include "operation.h"
 #include "reduction.h"
 
 namespace brazen {
@@ -73,6 +74,144 @@ FORMULA int64_t class_of_label(int64_t label, bool ignores, int64_t ignored, int
 
 // What every gradient is multiplied by. Nothing counted (all labels ignored): loss and gradient are 0.
 FORMULA double mean_factor(double counted) { return counted == 0 ? 0.0 : 1.0 / counted; }
+
+// Multiclass hinge of one class: how far its score exceeds the label's by less than the margin.
+template <class T>
+FORMULA T hinge_excess(T score, T own, T margin) {
+  return math::at_least(T(0), (score - own) + margin);
+}
+// 1 where there is an excess, 0 at the kink; a NaN stays one.
+template <class T>
+FORMULA T hinge_slope(T excess) {
+  return excess > 0 ? T(1) : excess;
+}
+
+// One element of a Kullback-Leibler divergence: t * (log t - x), 0 where t is 0; its gradient is -t.
+template <class T>
+FORMULA T divergence(T target, T log_target, T log_probability) {
+  return target == 0 ? T(0) : target * (log_target - log_probability);
+}
+
+// The softmax kinds, from the largest element, and `total` as above or sparsemax' threshold.
+template <class T>
+FORMULA T softmax_gradient(T dy, T y, T product) {
+  return y * (dy - product);
+}
+template <class T>
+FORMULA T log_softmax(T x, T largest, T log_total) {
+  return (x - largest) - log_total;
+}
+template <class T>
+FORMULA T log_softmax_gradient(T dy, T y, T sum) {
+  return dy - exp_nonpositive(y) * sum;
+}
+
+// Sparsemax is max(x - largest - threshold, 0), the threshold so that the row sums to 1 (Martins and Astudillo, 2016).
+// Found as Michelot (1986) does: from threshold -1 on, the elements above it give a higher one, until none leaves. A
+// NaN counts as above.
+template <class T>
+FORMULA T sparsemax_inside(T distance, T threshold) {
+  return distance <= threshold ? T(0) : T(1);
+}
+template <class T>
+FORMULA T sparsemax_distance(T distance, T threshold) {
+  return distance <= threshold ? T(0) : distance;
+}
+FORMULA double sparsemax_threshold(double sum, double inside) { return (sum - 1.0) / inside; }
+template <class T>
+FORMULA T sparsemax(T distance, T threshold) {
+  return math::at_least(T(0), distance - threshold);
+}
+template <class T>
+FORMULA T sparsemax_gradient(T dy, T y, T mean) {
+  return y == 0 ? T(0) : dy - mean;
+}
+
+// A loss and its slope, of one element.
+template <class T>
+struct LossOf {
+  T loss, slope;
+};
+
+// Losses of one number an element: of(x, target, weight); the weight is sigmoid_cross_entropy's alone.
+template <class T>
+struct SigmoidCrossEntropy {
+  static constexpr OperationInfo info{"sigmoid_cross_entropy", 600, 0};
+  FORMULA LossOf<T> of(T x, T target, T weight) const {
+    const T tail = math::softplus(-math::abs(x));
+    const T positive = target * weight, negative = T(1) - target;
+    return {math::fma(positive, math::at_least(T(0), -x) + tail, negative * (math::at_least(T(0), x) + tail)),
+            math::fma(negative, math::sigmoid(x), -(positive * math::sigmoid(-x)))};
+  }
+};
+
+template <class T>
+struct Mse {
+  static constexpr OperationInfo info{"mse", 60, 0};
+  FORMULA LossOf<T> of(T x, T target, T) const {
+    const T d = x - target;
+    return {d * d, d + d};
+  }
+};
+
+template <class T>
+struct SumOfSquares : Mse<T> {
+  static constexpr OperationInfo info{"sum_of_squares", 60, 0};
+};
+
+template <class T>
+struct HalfSquared {
+  static constexpr OperationInfo info{"half_squared", 60, 0};
+  FORMULA LossOf<T> of(T x, T target, T) const {
+    const T d = x - target;
+    return {T(0.5) * d * d, d};
+  }
+};
+
+template <class T>
+struct Mae {
+  static constexpr OperationInfo info{"mae", 60, 0};
+  FORMULA LossOf<T> of(T x, T target, T) const {
+    const T d = x - target;
+    return {math::abs(d), d == 0 ? T(0) : (d == d ? math::copysign(T(1), d) : d)};
+  }
+};
+
+template <class T>
+struct Huber {
+  static constexpr OperationInfo info{"huber", 80, 0, {{"delta", 1.0}}};
+  T delta;
+  FORMULA LossOf<T> of(T x, T target, T) const {
+    const T d = x - target, size = math::abs(d);
+    return {size > delta ? delta * (size - T(0.5) * delta) : T(0.5) * d * d,
+            size > delta ? math::copysign(delta, d) : d};
+  }
+};
+
+using ElementLosses = OperationList<SigmoidCrossEntropy, Mse, SumOfSquares, HalfSquared, Mae, Huber>;
+
+// Operations on whole rows have no formula of one element; these are their names and costs.
+#define BRAZEN_ROW_OPERATION(Type, name, forward_cost, backward_cost)       \
+  template <class T>                                                        \
+  struct Type {                                                             \
+    static constexpr OperationInfo info{name, forward_cost, backward_cost}; \
+  };
+BRAZEN_ROW_OPERATION(SoftmaxCrossEntropy, "softmax_cross_entropy", 300, 0)
+BRAZEN_ROW_OPERATION(MulticlassHinge, "multiclass_hinge", 150, 0)
+BRAZEN_ROW_OPERATION(KlDivergence, "kl_divergence", 300, 0)
+BRAZEN_ROW_OPERATION(Softmax, "softmax", 250, 100)
+BRAZEN_ROW_OPERATION(LogSoftmax, "log_softmax", 250, 200)
+BRAZEN_ROW_OPERATION(Sparsemax, "sparsemax", 500, 150)
+BRAZEN_ROW_OPERATION(LayerNorm, "layer_norm", 150, 250)
+BRAZEN_ROW_OPERATION(RmsNorm, "rms_norm", 120, 250)
+BRAZEN_ROW_OPERATION(GroupNorm, "group_norm", 200, 300)
+BRAZEN_ROW_OPERATION(InstanceNorm, "instance_norm", 200, 300)
+BRAZEN_ROW_OPERATION(RowNorms, "row_norms", 60, 0)
+#undef BRAZEN_ROW_OPERATION
+
+using RowLosses = OperationList<SoftmaxCrossEntropy, MulticlassHinge, KlDivergence>;
+using RowMaps = OperationList<Softmax, LogSoftmax, Sparsemax>;
+using RowNormKinds = OperationList<LayerNorm, RmsNorm, GroupNorm, InstanceNorm, RowNorms>;
 
 }  // namespace BRAZEN_TARGET
 }  // namespace brazen

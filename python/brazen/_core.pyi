@@ -21,6 +21,7 @@ __all__: list[str] = [
     "channel_sums",
     "copy_role",
     "cuda_info",
+    "element_loss",
     "first_state",
     "fused_backward",
     "fused_forward",
@@ -28,16 +29,23 @@ __all__: list[str] = [
     "gate_forward",
     "isa",
     "isas",
+    "kl_divergence",
     "load_cuda_library",
     "max_hyper",
     "maxout_backward",
     "maxout_forward",
     "merge_partials",
+    "multiclass_hinge",
+    "norm_backward",
+    "norm_forward",
     "num_threads",
     "operations",
     "prelu_backward",
     "prelu_forward",
     "random_fill",
+    "row_map",
+    "row_norms",
+    "row_operations",
     "set_isa",
     "set_num_threads",
     "softmax_cross_entropy",
@@ -150,6 +158,16 @@ def batch_norm_merge_sums(sums: typing.Any) -> typing.Any: ...
 def batch_norm_statistics(x: typing.Any, axis: typing.Any) -> typing.Any: ...
 def channel_sums(d: typing.Any, x: typing.Any, axis: typing.Any, wants_sum: bool) -> tuple: ...
 def cuda_info() -> dict[str, typing.Any]: ...
+def element_loss(
+    operation: str,
+    x: typing.Any,
+    target: typing.Any,
+    weight: typing.Any,
+    parameter: typing.SupportsFloat | typing.SupportsIndex,
+    reduction: str,
+    grad_scale: typing.SupportsFloat | typing.SupportsIndex,
+    out: typing.Any,
+) -> tuple: ...
 def fused_backward(
     dy: typing.Any,
     x: typing.Any,
@@ -188,6 +206,14 @@ def isas() -> list[str]:
     The instruction sets this build and machine can run, best first.
     """
 
+def kl_divergence(
+    log_probabilities: typing.Any,
+    target: typing.Any,
+    log_target: bool,
+    reduction: str,
+    grad_scale: typing.SupportsFloat | typing.SupportsIndex,
+    out: typing.Any,
+) -> tuple: ...
 def load_cuda_library(path: str) -> None:
     """
     Test-only: opens another library behind the CUDA ABI.
@@ -198,6 +224,39 @@ def maxout_backward(
 ) -> typing.Any: ...
 def maxout_forward(x: typing.Any, pieces: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
 def merge_partials(partials: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> float: ...
+def multiclass_hinge(
+    scores: typing.Any,
+    labels: typing.Any,
+    margin: typing.SupportsFloat | typing.SupportsIndex,
+    reduction: str,
+    grad_scale: typing.SupportsFloat | typing.SupportsIndex,
+    out: typing.Any,
+) -> tuple: ...
+def norm_backward(
+    operation: str,
+    dy: typing.Any,
+    x: typing.Any,
+    scale: typing.Any,
+    shift: typing.Any,
+    mean: typing.Any,
+    inverse_std: typing.Any,
+    axis: typing.Any,
+    groups: typing.Any,
+    dx: typing.Any,
+    dscale: typing.Any,
+    dshift: typing.Any,
+) -> tuple: ...
+def norm_forward(
+    operation: str,
+    x: typing.Any,
+    scale: typing.Any,
+    shift: typing.Any,
+    add: typing.Any,
+    axis: typing.Any,
+    groups: typing.Any,
+    eps: typing.SupportsFloat | typing.SupportsIndex,
+    out: typing.Any,
+) -> tuple: ...
 def num_threads() -> int: ...
 def operations() -> list[dict[str, typing.Any]]:
     """
@@ -221,6 +280,15 @@ def random_fill(
 ) -> typing.Any:
     """
     Fills `out` in C order of its shape.
+    """
+
+def row_map(operation: str, first: typing.Any, second: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
+def row_norms(
+    x: typing.Any, axis: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], out: typing.Any
+) -> typing.Any: ...
+def row_operations() -> list:
+    """
+    The registry of what works on rows: name, family, parameters.
     """
 
 def set_isa(name: str) -> None:

@@ -11,9 +11,12 @@ from .fused import *  # noqa: F403
 from .fused import __all__ as _chains
 from .losses import *  # noqa: F403
 from .losses import __all__ as _losses
+from .norms import *  # noqa: F403
+from .norms import __all__ as _norms
 
 __all__ = [*_activations]
 __all__ += _batch_norm
 __all__ += _dropouts
 __all__ += _chains
 __all__ += _losses
+__all__ += _norms

@@ -12,7 +12,56 @@ from typing import Any
 
 from .. import _core
 
-__all__ = ["softmax_cross_entropy"]
+__all__ = [
+    "half_squared",
+    "huber",
+    "kl_divergence",
+    "log_softmax",
+    "losses",
+    "mae",
+    "mse",
+    "multiclass_hinge",
+    "sigmoid_cross_entropy",
+    "softmax",
+    "softmax_cross_entropy",
+    "sparsemax",
+    "sum_of_squares",
+]
+
+
+def losses() -> tuple[str, ...]:
+    """The names of all losses, in the order of the registry.
+
+    >>> "huber" in losses()
+    True
+    """
+    return tuple(entry["name"] for entry in _core.row_operations() if entry["family"].endswith("loss"))
+
+
+class RowMap:
+    """y = f(x), row by row along `axis`: `f(x, axis=-1, out=None)`, `f.backward(dy, y, axis=-1, out=None)`.
+
+    The backward pass takes the result y, not x. `out` may be an input.
+    """
+
+    def __init__(self, name: str, doc: str):
+        self.__name__ = self.__qualname__ = name
+        self.__doc__ = doc
+
+    def __call__(self, x, axis: int = -1, out=None):
+        return _core.row_map(self.__name__, x, None, axis, out)
+
+    def backward(self, dy, y, axis: int = -1, out=None):
+        """dx, from the forward result y."""
+        return _core.row_map(self.__name__, dy, y, axis, out)
+
+    def __repr__(self) -> str:
+        return f"brazen.{self.__name__}"
+
+
+softmax = RowMap("softmax", "exp(x) / sum(exp(x)) along an axis, without overflow; below exp(-87) of the largest: 0.")
+log_softmax = RowMap("log_softmax", "log(softmax(x)) along an axis, without underflow.")
+sparsemax = RowMap("sparsemax", "The point of the simplex nearest to x: max(x - t, 0), t such that it sums to 1.")
 
 
 def softmax_cross_entropy(
@@ -42,3 +91,76 @@ def softmax_cross_entropy(
     return _core.softmax_cross_entropy(
         logits, labels, axis, ignore_index, label_smoothing, weight, reduction, grad_scale, out
     )
+
+
+def sigmoid_cross_entropy(
+    logits, targets, *, pos_weight=None, reduction: str = "mean", grad_scale: float = 1.0, out=None
+) -> tuple[Any, Any]:
+    """-(w * t * log s + (1 - t) * log(1 - s)), s = sigmoid(logits), and its gradient: (loss, dlogits).
+
+    `pos_weight`, w, broadcasts against the logits. The mean is over elements.
+
+    >>> import numpy as np
+    >>> sigmoid_cross_entropy(np.zeros(2, "float32"), np.ones(2, "float32"))[1]
+    array([-0.25, -0.25], dtype=float32)
+    """
+    return _core.element_loss("sigmoid_cross_entropy", logits, targets, pos_weight, 0.0, reduction, grad_scale, out)
+
+
+def multiclass_hinge(
+    scores, labels, *, margin: float = 1.0, reduction: str = "mean", grad_scale: float = 1.0, out=None
+) -> tuple[Any, Any]:
+    """The sum over the other classes of max(0, score - score of the label + margin), and its gradient.
+
+    The support-vector loss of Weston and Watkins. The slope at the kink is 0. Labels as in `softmax_cross_entropy`.
+
+    >>> import numpy as np
+    >>> float(multiclass_hinge(np.zeros((5, 10), "float32"), np.arange(5))[0])
+    9.0
+    """
+    return _core.multiclass_hinge(scores, labels, margin, reduction, grad_scale, out)
+
+
+def kl_divergence(
+    log_probabilities, target, *, log_target: bool = False, reduction: str = "mean", grad_scale: float = 1.0, out=None
+) -> tuple[Any, Any]:
+    """sum(t * (log t - log_probabilities)) over the last axis, and its gradient; 0 where t is 0.
+
+    t is the target, or its exponential with `log_target`. The mean is over rows.
+    """
+    return _core.kl_divergence(log_probabilities, target, log_target, reduction, grad_scale, out)
+
+
+def mse(prediction, target, *, reduction: str = "mean", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
+    """(prediction - target)^2, and its gradient; the mean is over elements.
+
+    >>> import numpy as np
+    >>> loss, gradient = mse(np.array([1.0, 2.0]), np.array([0.0, 0.0]))
+    >>> float(loss), gradient
+    (2.5, array([1., 2.]))
+    """
+    return _core.element_loss("mse", prediction, target, None, 0.0, reduction, grad_scale, out)
+
+
+def sum_of_squares(prediction, target, *, reduction: str = "sum", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
+    """(prediction - target)^2, summed unless told otherwise: no 1/n and no 1/2."""
+    return _core.element_loss("sum_of_squares", prediction, target, None, 0.0, reduction, grad_scale, out)
+
+
+def half_squared(prediction, target, *, reduction: str = "sum", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
+    """(prediction - target)^2 / 2, summed unless told otherwise; the gradient of the sum is prediction - target."""
+    return _core.element_loss("half_squared", prediction, target, None, 0.0, reduction, grad_scale, out)
+
+
+def mae(prediction, target, *, reduction: str = "mean", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
+    """|prediction - target|, and its gradient: the slope at 0 is 0."""
+    return _core.element_loss("mae", prediction, target, None, 0.0, reduction, grad_scale, out)
+
+
+def huber(
+    prediction, target, *, delta: float = 1.0, reduction: str = "mean", grad_scale: float = 1.0, out=None
+) -> tuple[Any, Any]:
+    """d^2 / 2 up to |d| = delta, then delta * (|d| - delta / 2), d = prediction - target; and its gradient."""
+    if not 0 < delta < float("inf"):
+        raise ValueError(f"huber: delta is {delta}; expected a finite number above 0")
+    return _core.element_loss("huber", prediction, target, None, delta, reduction, grad_scale, out)

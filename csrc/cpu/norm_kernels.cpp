@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The loops of the norms (row_kernels.h). Compiled once per instruction set, as kernels.cpp: nothing of std:: may be
+// instantiated.
+#include "row_kernels.h"
+#include "sum_of.h"
+
+namespace brazen::cpu {
+inline namespace BRAZEN_TARGET {
+namespace {
+
+#define EACH_ELEMENT _Pragma("GCC ivdep") for (size_t i = 0; i < n; ++i)
+
+template <class T>
+Moments moments(const T* x, size_t n) {
+  const size_t first = n < kLanes ? n : kLanes;
+  const T pivot = pivot_of(sum_of<T>(first, [=](size_t i) { return x[i]; }), static_cast<int64_t>(n));
+  T sums[kLanes] = {}, squares[kLanes] = {};
+  size_t row = 0;
+  for (; row + kLanes <= n; row += kLanes) {
+#pragma GCC ivdep
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const T d = x[row + lane] - pivot;
+      sums[lane] += d;
+      squares[lane] += d * d;
+    }
+  }
+  for (int lane = 0; row < n; ++row, ++lane) {
+    const T d = x[row] - pivot;
+    sums[lane] += d;
+    squares[lane] += d * d;
+  }
+  return chunk_moments(pivot, merge_lanes(sums), merge_lanes(squares), static_cast<int64_t>(n));
+}
+
+template <class T>
+T squares(const T* x, size_t n) {
+  return sum_of<T>(n, [=](size_t i) { return x[i] * x[i]; });
+}
+
+template <class T>
+void add(const T* x, const T* y, T* sum, size_t n) {
+  EACH_ELEMENT sum[i] = x[i] + y[i];
+}
+
+template <class T>
+void normalize(const T* x, RowStatistics<T> row, const T* scale, const T* shift, T* y, size_t n) {
+  if (scale && shift) {
+    EACH_ELEMENT y[i] = affine<false, true, true>(normalized(x[i], row), T(0), scale[i], shift[i]);
+  } else if (scale) {
+    EACH_ELEMENT y[i] = affine<false, true, false>(normalized(x[i], row), T(0), scale[i], T(0));
+  } else if (shift) {
+    EACH_ELEMENT y[i] = affine<false, false, true>(normalized(x[i], row), T(0), T(0), shift[i]);
+  } else {
+    EACH_ELEMENT y[i] = normalized(x[i], row);
+  }
+}
+
+// Both sums in one pass: d of element i from `grad`.
+template <class T, class Grad>
+FORMULA void sum_gradients(const T* x, T center, T deviation, T* sums, size_t n, Grad&& grad) {
+  T grads[kLanes] = {}, products[kLanes] = {};
+  size_t row = 0;
+  for (; row + kLanes <= n; row += kLanes) {
+#pragma GCC ivdep
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const T d = grad(row + lane);
+      grads[lane] += d;
+      products[lane] += d * normalized(x[row + lane], center, deviation);
+    }
+  }
+  for (int lane = 0; row < n; ++row, ++lane) {
+    const T d = grad(row);
+    grads[lane] += d;
+    products[lane] += d * normalized(x[row], center, deviation);
+  }
+  sums[0] = merge_lanes(grads);
+  sums[1] = merge_lanes(products);
+}
+
+template <class T>
+void gradient_sums(const T* dy, const T* x, T center, T deviation, const T* scale, T* sums, size_t n) {
+  if (scale)
+    sum_gradients(x, center, deviation, sums, n, [=](size_t i) { return dy[i] * scale[i]; });
+  else
+    sum_gradients(x, center, deviation, sums, n, [=](size_t i) { return dy[i]; });
+}
+
+template <class T>
+void gradient(const T* dy, const T* x, T center, T deviation, const T* scale, RowCorrection<T> correction, T* dx,
+              size_t n) {
+  if (scale) {
+    EACH_ELEMENT dx[i] = corrected_grad(dy[i] * scale[i], x[i], center, deviation, correction.slope, correction.base);
+  } else {
+    EACH_ELEMENT dx[i] = corrected_grad(dy[i], x[i], center, deviation, correction.slope, correction.base);
+  }
+}
+
+template <class T>
+void accumulate(const T* dy, const T* x, T center, T deviation, T* dscale, T* dshift, size_t n) {
+  EACH_ELEMENT {
+    const T d = dy[i];
+    dscale[i] += d * normalized(x[i], center, deviation);
+    dshift[i] += d;
+  }
+}
+
+#undef EACH_ELEMENT
+
+template <class T>
+constexpr NormLoops<T> make_loops() {
+  return {moments<T>, squares<T>, add<T>, normalize<T>, gradient_sums<T>, gradient<T>, accumulate<T>};
+}
+
+}  // namespace
+
+// Referenced by name from row_kernels.cpp.
+extern const NormLoops<float> kNormsSingle;
+extern const NormLoops<double> kNormsTwice;
+constinit const NormLoops<float> kNormsSingle = make_loops<float>();
+constinit const NormLoops<double> kNormsTwice = make_loops<double>();
+
+}  // namespace BRAZEN_TARGET
+}  // namespace brazen::cpu

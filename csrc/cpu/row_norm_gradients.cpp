@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The backward pass of the norms: dx row by row, and in the same pass the sums over rows for scale and shift.
+//
+// Column sums have the shape of formulas/reduction.h: row r belongs to lane r mod 32 of its chunk of 1,024 rows. A
+// thread claims the rows of a chunk that leave one remainder modulo 8, four lanes, and takes lane after lane: the sums
+// it adds to stay in L1, and the four lanes meet as the first two levels of the tree. Eight such parts a chunk are
+// kept, 1/64 of x for both sums.
+#include <memory>
+
+#include "float_state.h"
+#include "row_access.h"
+#include "row_claims.h"
+#include "row_kernels.h"
+#include "row_norms.h"
+#include "rows.h"
+
+namespace brazen::cpu {
+namespace {
+
+constexpr int kParts = 8;
+
+template <class T>
+class Backward {
+ public:
+  explicit Backward(const RowNormCall& call)
+      : call_(call),
+        rows_(call.arrays.rows.size),
+        columns_(call.arrays.columns.size),
+        sums_(call.dscale || call.dshift),
+        channels_a_row_(call.channels / call.groups),
+        positions_(channels_a_row_ ? columns_ / channels_a_row_ : 0) {}
+
+  void run() {
+    const FloatState guard;
+    const int64_t picoseconds = call_.arrays.size() * 2 * kNormPicoseconds;
+    if (sums_ && channels_a_row_ == 0) {
+      const int64_t units = chunk_count(rows_) * kParts;
+      parts_.reset(new T[2 * units * columns_]);
+      UnitClaims claims(units, kChunkRows / kParts * columns_, 0, false, picoseconds);
+      claims.set_each(1);
+      claims.each([&](int64_t begin, int64_t end) {
+        for (int64_t unit = begin; unit < end; ++unit) column_part(unit);
+      });
+      merge_parts();
+      return;
+    }
+    if (sums_) channels_.reset(new double[2 * rows_ * channels_a_row_]);
+    claim_rows(call_.arrays, call_.output(), call_.fresh, picoseconds).each([&](int64_t begin, int64_t end) {
+      Rows rows(*this);
+      for (int64_t row = begin; row < end; ++row) rows.gradient(row, row + 1 < end ? row + 1 : -1);
+    });
+    if (sums_) merge_channels();
+  }
+
+ private:
+  // A thread's view of the arrays.
+  struct Rows {
+    explicit Rows(const Backward& of)
+        : of(of),
+          dy(of.call_.arrays, 0),
+          x(of.call_.arrays, 1),
+          scale(of.call_.arrays, of.call_.has_scale ? 2 : 0),
+          dx(of.call_.arrays, of.call_.output(), of.call_.output()) {
+      const bool sums = of.sums_ && of.channels_a_row_ == 0;
+      for (int round = 0; round < 2; ++round) {
+        dy.take(arena), x.take(arena), dx.take(arena);
+        if (of.call_.has_scale) scale.take(arena);
+        for (T*& buffer : lanes) buffer = sums ? arena.take<T>(2 * of.columns_) : nullptr;
+        if (round == 0) arena.provide();
+      }
+    }
+    ~Rows() {
+      if (dx.streamed()) of.table_.stream_fence();
+    }
+
+    // dx may lie over x or dy, so a lane's share is added before a chunk is written.
+    void gradient(int64_t row, int64_t next, T* dscale = nullptr, T* dshift = nullptr) {
+      dy.seek(row), x.seek(row), dx.seek(row);
+      if (of.call_.has_scale) scale.seek(row);
+      center = of.call_.centred ? static_cast<const T*>(of.call_.means)[row] : T(0);
+      deviation = static_cast<const T*>(of.call_.inverse_deviations)[row];
+      const auto factors = [&](int64_t start, int64_t n) {
+        return of.call_.has_scale ? scale.chunk(start, n) : nullptr;
+      };
+      const TwoSums sums = two_sums<T>(of.columns_, [&](int64_t start, int64_t n, T* chunk) {
+        of.norms_.gradient_sums(dy.chunk(start, n), x.chunk(start, n), center, deviation, factors(start, n), chunk, n);
+      });
+      const RowCorrection<T> correction =
+          row_correction({sums.first, sums.second}, static_cast<double>(of.columns_), deviation, of.call_.centred);
+      const char* bases[2] = {};
+      if (dx.streamed() && next >= 0) bases[0] = dy.ahead(next), bases[1] = x.ahead(next);
+      if (of.sums_ && of.channels_a_row_ > 0) channel_sums(row);
+      each_chunk(of.columns_, [&](int64_t start, int64_t n) {
+        const T *d = dy.chunk(start, n), *at = x.chunk(start, n);
+        if (dscale) of.norms_.accumulate(d, at, center, deviation, dscale + start, dshift + start, n);
+        of.norms_.gradient(d, at, center, deviation, factors(start, n), correction, dx.chunk(start), n);
+        const char* ahead[2];
+        int count = 0;
+        for (const char* base : bases)
+          if (base) ahead[count++] = base + start * itemsize(dx.dtype());
+        dx.store(start, n, ahead, count);
+      });
+    }
+
+    // A channel's positions are the chunks of its sum. Before dx is written.
+    void channel_sums(int64_t row) {
+      const int64_t channels = of.channels_a_row_;
+      for (int64_t channel = 0; channel < channels; ++channel) {
+        const int64_t first = channel * of.positions_;
+        const TwoSums sums = two_sums<T>(of.positions_, [&](int64_t start, int64_t n, T* chunk) {
+          of.norms_.gradient_sums(dy.chunk(first + start, n), x.chunk(first + start, n), center, deviation, nullptr,
+                                  chunk, n);
+        });
+        of.channels_[2 * (row * channels + channel)] = sums.second;
+        of.channels_[2 * (row * channels + channel) + 1] = sums.first;
+      }
+    }
+
+    const Backward& of;
+    RowSource<T> dy, x, scale;
+    RowSink<T> dx;
+    Arena arena;
+    T* lanes[3];
+    T center = 0, deviation = 0;
+  };
+
+  // Lanes part, part + 16, part + 8, part + 24 of a chunk of rows, merged.
+  void column_part(int64_t unit) {
+    Rows rows(*this);
+    const int64_t first = unit / kParts * kChunkRows, part = unit % kParts;
+    const int64_t count = std::min<int64_t>(kChunkRows, rows_ - first);
+    const int64_t both = 2 * columns_;
+    const auto lane = [&](int64_t number, T* into) {
+      for (int64_t i = 0; i < both; ++i) into[i] = 0;
+      for (int64_t r = number; r < count; r += kLanes) {
+        const int64_t next = r + kLanes < count ? first + r + kLanes : -1;
+        rows.gradient(first + r, next, into, into + columns_);
+      }
+    };
+    T *a = rows.lanes[0], *b = rows.lanes[1], *c = rows.lanes[2];
+    lane(part, a), lane(part + 16, b);
+    norms_.add(a, b, a, both);
+    lane(part + 8, b), lane(part + 24, c);
+    norms_.add(b, c, b, both);
+    norms_.add(a, b, parts_.get() + unit * both, both);
+  }
+
+  void merge_parts() {
+    const int64_t chunks = chunk_count(rows_), both = 2 * columns_;
+    UnitClaims claims(chunk_count(both), kChunkRows * chunks * kParts, 0, false, chunks * kParts * both * 30);
+    claims.each([&](int64_t begin, int64_t end) {
+      Arena arena;
+      double* totals = nullptr;
+      for (int round = 0; round < 2; ++round) {
+        totals = arena.take<double>(chunks);
+        if (round == 0) arena.provide();
+      }
+      for (int64_t at = begin * kChunkRows; at < std::min(both, end * kChunkRows); ++at) {
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+          T lanes[kParts];
+          for (int part = 0; part < kParts; ++part) lanes[part] = parts_[(chunk * kParts + part) * both + at];
+          for (int offset = kParts / 2; offset > 0; offset /= 2)
+            for (int i = 0; i < offset; ++i) lanes[i] += lanes[i + offset];
+          totals[chunk] = static_cast<double>(lanes[0]);
+        }
+        const T total = static_cast<T>(merge_chunks(totals, chunks, 1));
+        if (at < columns_)
+          store(call_.dscale, call_.dscale_dtype, at, total);
+        else
+          store(call_.dshift, call_.dshift_dtype, at - columns_, total);
+      }
+    });
+  }
+
+  // A row is a group of one sample: its channels follow those of the groups before.
+  void merge_channels() {
+    const int64_t channels = call_.channels, samples = rows_ / call_.groups;
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      double* first = channels_.get() + 2 * channel;
+      store(call_.dscale, call_.dscale_dtype, channel, static_cast<T>(merge_chunks(first, samples, 2 * channels)));
+      store(call_.dshift, call_.dshift_dtype, channel, static_cast<T>(merge_chunks(first + 1, samples, 2 * channels)));
+    }
+  }
+
+  // A gradient has its parameter's dtype.
+  void store(void* to, DType dtype, int64_t index, T value) const {
+    if (!to) return;
+    if (is_16_bit(dtype)) {
+      const float single = static_cast<float>(value);
+      table_.narrow[static_cast<int>(dtype)](&single, static_cast<uint16_t*>(to) + index, 1);
+    } else {
+      static_cast<T*>(to)[index] = value;
+    }
+  }
+
+  const RowNormCall& call_;
+  const int64_t rows_, columns_;
+  const bool sums_;
+  const int64_t channels_a_row_, positions_;
+  const KernelTable& table_ = kernels();
+  const NormLoops<T>& norms_ = norm_loops<T>(*kernels().rows);
+  std::unique_ptr<T[]> parts_;
+  std::unique_ptr<double[]> channels_;
+};
+
+}  // namespace
+
+void run_norm_backward(const RowNormCall& call) {
+  call.is_double() ? Backward<double>(call).run() : Backward<float>(call).run();
+}
+
+}  // namespace brazen::cpu
