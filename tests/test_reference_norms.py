@@ -328,7 +328,9 @@ def test_errors():
         batch_norm(x, axis=2)
     with pytest.raises(ValueError, match="running is 'keras'; expected"):
         batch_norm(np.ones((2, 3)), running_mean=np.zeros(3), running="keras")
-    with pytest.raises(ValueError, match=r"scale has shape \(2,\); expected \(3,\), the extent of axis 1 of x"):
+    with pytest.raises(
+        ValueError, match=r"scale has shape \(2,\); expected \(3,\), one value for each index of axis 1"
+    ):
         batch_norm(np.ones((2, 3)), np.ones(2))
     with pytest.raises(ValueError, match=r"add has shape \(1, 3\); expected x's, \(2, 3\)"):
         batch_norm(np.ones((2, 3)), add=np.ones((1, 3)))

@@ -23,11 +23,13 @@ def activation_of(value, operation):
     if value is None:
         return None
     name = value if isinstance(value, str) else getattr(value, "__name__", None)
-    if name not in _kinds.operations():
-        raise ValueError(f"{operation}: activation is {value!r}; expected the name of an activation, or one of them")
+    if not isinstance(value, str) and name not in _kinds.operations():
+        raise TypeError(f"{operation}: activation is {type(value).__name__}; expected a name, or an activation")
+    if name not in _kinds.operations() or "." in name:
+        raise ValueError(f"{operation}: activation is {value!r}; brazen.reference.activations() lists the names")
     reference = _kinds.find(name)
-    if not isinstance(reference, _kinds.Unary) or reference.derivative is None:
-        raise TypeError(f"{operation}: activation {name} is not elementwise in one array; it cannot stand in a chain")
+    if not isinstance(reference, _kinds.Unary):
+        raise TypeError(f"{operation}: {name} takes more than one array; it cannot stand in a chain")
     own = getattr(value, "parameters", {})
     return reference, dict(own) if isinstance(own, dict) else dict(zip(reference.parameters, own))
 
@@ -36,7 +38,7 @@ def spread(parameter, x, axis, name, operation):
     """A vector with one value for each index of `axis`, in x's compute type, as it broadcasts against x."""
     if parameter.shape != (x.shape[axis],):
         raise ValueError(
-            f"{operation}: {name} has shape {parameter.shape}; expected ({x.shape[axis]},), the extent of axis {axis} of x"
+            f"{operation}: {name} has shape {parameter.shape}; expected ({x.shape[axis]},), one value for each index of axis {axis}"
         )
     return compute(parameter).astype(compute(x).dtype).reshape([-1 if d == axis else 1 for d in range(x.ndim)])
 
