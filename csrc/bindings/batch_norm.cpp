@@ -146,13 +146,15 @@ py::tuple forward(const py::object& x_object, const py::object& moments_object, 
   if (given(add_object)) add = read_like(add_object, {kName, "add"}, x, "the shape of x");
 
   BatchNormCall call;
-  call.from = inference ? MomentsFrom::running : given(moments_object) ? MomentsFrom::caller : MomentsFrom::batch;
+  ForwardResults& results = call.results;
+  results.channels = x.shape[axis];
+  results.from = inference ? MomentsFrom::running : given(moments_object) ? MomentsFrom::caller : MomentsFrom::batch;
   ArrayView moments;
-  if (call.from == MomentsFrom::caller)
+  if (results.from == MomentsFrom::caller)
     moments = read_rows(moments_object, "moments", x, axis, 3, DType::float64, kMomentsTold);
   else
     moments = new_like(x, {3, x.shape[axis]}, DType::float64);
-  if (call.from == MomentsFrom::batch) require_more_than_one(x, axis);
+  if (results.from == MomentsFrom::batch) require_more_than_one(x, axis);
   ArrayView coefficients = new_like(x, {3, x.shape[axis]}, coefficient_dtype(x));
 
   const Argument out_argument{kName, "out"};
@@ -167,11 +169,11 @@ py::tuple forward(const py::object& x_object, const py::object& moments_object, 
         require_apart(out, out_argument, view, name);
     }
   }
-  call.moments = reinterpret_cast<double*>(moments.data);
-  call.coefficients = coefficients.data;
-  call.scale = scale.get(), call.shift = shift.get();
-  call.running_mean = mean.get(), call.running_variance = variance.get();
-  call.epsilon = epsilon, call.momentum = momentum, call.unbiased = unbiased;
+  results.moments = reinterpret_cast<double*>(moments.data);
+  results.coefficients = coefficients.data;
+  results.scale = scale.get(), results.shift = shift.get();
+  results.running_mean = mean.get(), results.running_variance = variance.get();
+  results.epsilon = epsilon, results.momentum = momentum, results.unbiased = unbiased;
 
   ChainCall& pass = call.chain;
   Chain& chain = pass.chain = empty_chain();
@@ -191,7 +193,7 @@ py::tuple forward(const py::object& x_object, const py::object& moments_object, 
   add_operand(pass.layout, out, axis);
   merge_rows(pass.layout);
   execute(call, x);
-  const py::object kept = call.from == MomentsFrom::caller ? moments_object : finish(moments);
+  const py::object kept = results.from == MomentsFrom::caller ? moments_object : finish(moments);
   return py::make_tuple(result(out_object, out), kept, finish(coefficients));
 }
 
@@ -238,17 +240,19 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
     throw ValueMismatch("batch_norm: dadd is given, but the forward call had no add");
 
   BatchNormBackwardCall call;
-  call.measure = !given(sums_object) && (!apply || corrected || scale.present || has_shift);
-  call.apply = apply, call.epsilon = epsilon;
+  BackwardResults& results = call.results;
+  results.channels = x.shape[axis];
+  results.measured = !given(sums_object) && (!apply || corrected || scale.present || has_shift);
+  call.apply = apply, results.epsilon = epsilon;
   ArrayView sums;
   if (given(sums_object))
     sums = read_rows(sums_object, "sums", x, axis, 2, DType::float64, kSumsTold);
-  else if (call.measure)
+  else if (results.measured)
     sums = new_like(x, {2, x.shape[axis]}, DType::float64);
-  call.sums = reinterpret_cast<double*>(sums.data);
-  call.moments = reinterpret_cast<const double*>(moments.data);
+  results.sums = reinterpret_cast<double*>(sums.data);
+  results.moments = reinterpret_cast<const double*>(moments.data);
+  results.scale = scale.get();
   call.coefficients = coefficients.data;
-  call.scale = scale.get();
 
   Chain chain = empty_chain();
   set_activation(chain, activation, kName);
@@ -270,12 +274,12 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
 
   ArrayView dx, dadd, corrections;
   Vector dscale, dshift;
-  call.corrections = nullptr;
-  call.dscale = call.dshift = ChannelVector{};
+  results.corrections = nullptr;
+  results.dscale = results.dshift = ChannelVector{};
   if (apply) {
     dscale = output_vector(dscale_object, "dscale", x, axis, scale.present);
     dshift = output_vector(dshift_object, "dshift", x, axis, has_shift);
-    call.dscale = dscale.get(), call.dshift = dshift.get();
+    results.dscale = dscale.get(), results.dshift = dshift.get();
     const Argument dx_argument{kName, "dx"}, dadd_argument{kName, "dadd"};
     dx = given(dx_object) ? output(dx_object, dx_argument, x, shape_of(x)) : new_like(x);
     chain.has_dadd = given(add_object);
@@ -293,7 +297,7 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
     chain.factor = true;
     call.chain.chain = chain;
     if (corrected) corrections = new_like(x, {2, x.shape[axis]}, coefficients.dtype);
-    call.corrections = corrections.data;
+    results.corrections = corrections.data;
     add_inputs(call.chain, dy, x, add, axis, coefficients, corrections.data, first_index);
     if (chain.has_dadd) add_operand(call.chain.layout, dadd, axis);
     add_operand(call.chain.layout, dx, axis);

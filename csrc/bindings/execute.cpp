@@ -20,6 +20,7 @@ constexpr int64_t kReleasePicoseconds = 20'000'000;
 
 // A usual chain's element, for that decision.
 constexpr int64_t kChainPicoseconds = 200;
+constexpr int64_t kSumPicoseconds = 50, kMergePicoseconds = 10'000;
 
 #if !defined(BRAZEN_CUDA_WHY_NOT)
 #define BRAZEN_CUDA_WHY_NOT ""
@@ -32,6 +33,11 @@ struct CudaLibrary {
   decltype(&brazen_cuda_describe) describe = nullptr;
   decltype(&brazen_cuda_elementwise) elementwise = nullptr;
   decltype(&brazen_cuda_reduction) reduction = nullptr;
+  decltype(&brazen_cuda_statistics) statistics = nullptr;
+  decltype(&brazen_cuda_merge) merge = nullptr;
+  decltype(&brazen_cuda_channel_sums) channel_sums = nullptr;
+  decltype(&brazen_cuda_batch_norm) batch_norm = nullptr;
+  decltype(&brazen_cuda_batch_norm_backward) batch_norm_backward = nullptr;
   decltype(&brazen_cuda_chain) chain = nullptr;
   decltype(&brazen_cuda_fill) fill = nullptr;
 };
@@ -56,6 +62,11 @@ CudaLibrary open_library(const std::string& path) {
   if (!find(library, "brazen_cuda_describe", library.describe) ||
       !find(library, "brazen_cuda_elementwise", library.elementwise) ||
       !find(library, "brazen_cuda_reduction", library.reduction) ||
+      !find(library, "brazen_cuda_statistics", library.statistics) ||
+      !find(library, "brazen_cuda_merge", library.merge) ||
+      !find(library, "brazen_cuda_channel_sums", library.channel_sums) ||
+      !find(library, "brazen_cuda_batch_norm", library.batch_norm) ||
+      !find(library, "brazen_cuda_batch_norm_backward", library.batch_norm_backward) ||
       !find(library, "brazen_cuda_chain", library.chain) || !find(library, "brazen_cuda_fill", library.fill))
     return library;
   cuda::Description description{};
@@ -181,28 +192,39 @@ void execute(const RowLengthsCall& call, const ArrayView& x) {
 }
 
 void execute(const StatisticsCall& call, const ArrayView& x) {
-  if (x.device == kHost) return run_on_cpu(call, call.layout.size * 50);
-  throw ValueMismatch("batch_norm: x is on a CUDA device; expected an array on the CPU");
+  if (x.device == kHost) return run_on_cpu(call, call.layout.size * kSumPicoseconds);
+  launch(call, usable_library().statistics, x, "batch_norm");
 }
 
 void execute(const MergeCall& call, const ArrayView& x) {
-  if (x.device == kHost) return run_on_cpu(call, call.channels * call.count * 10'000);
-  throw ValueMismatch("batch_norm: partials are on a CUDA device; expected arrays on the CPU");
+  if (x.device == kHost) return run_on_cpu(call, call.channels * call.count * kMergePicoseconds);
+  launch(call, usable_library().merge, x, "batch_norm");
 }
 
 void execute(const ChannelSumsCall& call, const ArrayView& x) {
-  if (x.device == kHost) return run_on_cpu(call, call.arrays.size * 100);
-  throw ValueMismatch("fused: x is on a CUDA device; expected an array on the CPU");
+  if (x.device == kHost) return run_on_cpu(call, call.arrays.size * kSumPicoseconds);
+  launch(call, usable_library().channel_sums, x, "fused");
 }
 
 void execute(const BatchNormCall& call, const ArrayView& x) {
-  if (x.device == kHost) return run_on_cpu(call, call.chain.layout.size * 100);
-  throw ValueMismatch("batch_norm: x is on a CUDA device; expected an array on the CPU");
+  if (x.device == kHost) return run_on_cpu(call, call.chain.layout.size * (kSumPicoseconds + kChainPicoseconds));
+  launch(call, usable_library().batch_norm, x, "batch_norm");
+  ChainCall pass = call.chain;
+  pass.layout.simplify(true, pass.layout.operand_count - 1);
+  execute(pass, x, "batch_norm");
 }
 
 void execute(const BatchNormBackwardCall& call, const ArrayView& x) {
-  if (x.device == kHost) return run_on_cpu(call, call.arrays.size * 150);
-  throw ValueMismatch("batch_norm: x is on a CUDA device; expected an array on the CPU");
+  if (x.device == kHost) return run_on_cpu(call, call.arrays.size * (kSumPicoseconds + kChainPicoseconds));
+  if (call.computed && call.results.measured)
+    throw ValueMismatch(
+        "batch_norm: backward through activation or dropout is for arrays on the CPU, x is on a CUDA "
+        "device; give these to bz.fused, after a batch_norm without them");
+  launch(call, usable_library().batch_norm_backward, x, "batch_norm");
+  if (!call.apply) return;
+  ChainCall pass = call.chain;
+  pass.layout.simplify(true, pass.layout.operand_count - 1);
+  execute(pass, x, "batch_norm");
 }
 
 py::dict cuda_info() {

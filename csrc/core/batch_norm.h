@@ -3,53 +3,31 @@
 #pragma once
 
 #include "chain.h"
+#include "channel_results.h"
 
 namespace brazen {
 
 // Every layout here is channel-first: axis 0 is the channel, the others are the reduced axes in C order, merged where
 // all operands allow it. So an element's index counts a channel's rows in the order of formulas/reduction.h.
 
-// Moments travel as a float64 array (3, channels): counts, means, sums of squared distances.
 struct StatisticsCall {
-  Layout layout;  // one operand: x
-  double* moments;
-};
-
-// One value a channel, of the compute type; null where there is none.
-struct ChannelVector {
-  void* data;
-  int64_t stride;  // bytes
-};
-
-enum class MomentsFrom : int32_t {
-  batch,    // measured here
-  caller,   // given
-  running,  // the running statistics, written as moments of one row
+  Layout layout;    // one operand: x
+  double* moments;  // (3, channels)
 };
 
 struct BatchNormCall {
-  ChainCall chain;  // forward; its coefficients point into `coefficients`
-  MomentsFrom from;
-  double* moments;     // (3, channels); read where they are the caller's, else written
-  void* coefficients;  // (3, channels) of the compute type: center, factor, shift
-  ChannelVector scale, shift;
-  ChannelVector running_mean, running_variance;  // updated where the moments are the batch's or the caller's
-  double epsilon, momentum;
-  bool unbiased;
+  ChainCall chain;  // forward; its coefficients are those of `results`
+  ForwardResults results;
 };
 
 struct BatchNormBackwardCall {
-  ChainCall chain;           // backward, to dx and dadd; its coefficients are those below
+  ChainCall chain;           // backward, to dx and dadd; its coefficients are those below and of `results`
   ChainCall gradient;        // backward, to the affine result's gradient d alone, which no array receives
   bool computed;             // d is not dy itself: `gradient` gives it
   Layout arrays;             // dy, x
-  bool measure, apply;       // the sums are taken here, the gradients are wanted
-  double* sums;              // (2, channels): of d, and of d * (x - center); null where nothing asks for them
-  const double* moments;     // of the forward call
+  bool apply;                // the gradients are wanted, not only the sums
   const void* coefficients;  // of the forward call
-  void* corrections;         // (2, channels) of the compute type: slope, base; null where the statistics are constants
-  ChannelVector scale, dscale, dshift;
-  double epsilon;
+  BackwardResults results;
 };
 
 // The gradients of a chain's scale and bias: sums of d * x, and of d.

@@ -114,59 +114,6 @@ void reduce(const ChannelReduction<T, Result>& reduction, const Layout& layout, 
   });
 }
 
-void store(double* moments, int64_t channels, int64_t channel, Moments value) {
-  moments[channel] = value.count;
-  moments[channels + channel] = value.mean;
-  moments[2 * channels + channel] = value.squares;
-}
-
-Moments load(const double* moments, int64_t channels, int64_t channel) {
-  return {moments[channel], moments[channels + channel], moments[2 * channels + channel]};
-}
-
-template <class T>
-double value_at(const ChannelVector& vector, int64_t channel, double otherwise) {
-  if (!vector.data) return otherwise;
-  T value;
-  memcpy(&value, static_cast<const char*>(vector.data) + channel * vector.stride, sizeof value);
-  return value;
-}
-
-template <class T>
-void set(const ChannelVector& vector, int64_t channel, T value) {
-  if (vector.data) memcpy(static_cast<char*>(vector.data) + channel * vector.stride, &value, sizeof value);
-}
-
-// From a channel's moments to what the pass needs, and the running statistics.
-template <class T>
-void settle(const BatchNormCall& call, int64_t channels, int64_t channel, Moments moments) {
-  const ForwardCoefficients<T> made = forward_coefficients<T>(
-      moments, call.epsilon, value_at<T>(call.scale, channel, 1.0), value_at<T>(call.shift, channel, 0.0));
-  T* coefficients = static_cast<T*>(call.coefficients);
-  coefficients[channel] = made.center;
-  coefficients[channels + channel] = made.factor;
-  coefficients[2 * channels + channel] = made.shift;
-  if (call.from != MomentsFrom::caller) store(call.moments, channels, channel, moments);
-  if (call.from == MomentsFrom::running) return;
-  const T mean = T(value_at<T>(call.running_mean, channel, 0.0));
-  const T variance = T(value_at<T>(call.running_variance, channel, 0.0));
-  set(call.running_mean, channel, running_mean(mean, moments, call.momentum));
-  set(call.running_variance, channel, running_variance(variance, moments, call.momentum, call.unbiased));
-}
-
-template <class T>
-void settle(const BatchNormBackwardCall& call, int64_t channels, int64_t channel, GradientSums sums) {
-  const BackwardCoefficients<T> made = backward_coefficients<T>(load(call.moments, channels, channel), sums,
-                                                                call.epsilon, value_at<T>(call.scale, channel, 1.0));
-  T* corrections = static_cast<T*>(call.corrections);
-  if (corrections) corrections[channel] = made.slope, corrections[channels + channel] = made.base;
-  set(call.dscale, channel, made.dscale);
-  set(call.dshift, channel, made.dshift);
-  if (!call.measure) return;
-  call.sums[channel] = sums.grad;
-  call.sums[channels + channel] = sums.product;
-}
-
 // The second pass over a channel finds in the thread's L2 what the first one read.
 constexpr int64_t kSlabBytes = 768 << 10;
 
@@ -186,19 +133,14 @@ template <class T>
 void forward(const BatchNormCall& call) {
   const Layout& layout = call.chain.layout;
   const int64_t channels = channel_count(layout), rows = row_count(layout);
-  if (call.from != MomentsFrom::batch) {
-    for (int64_t channel = 0; channel < channels; ++channel) {
-      const bool running = call.from == MomentsFrom::running;
-      settle<T>(call, channels, channel,
-                running ? Moments{1, value_at<T>(call.running_mean, channel, 0.0),
-                                  value_at<T>(call.running_variance, channel, 1.0)}
-                        : load(call.moments, channels, channel));
-    }
+  if (call.results.from != MomentsFrom::batch) {
+    for (int64_t channel = 0; channel < channels; ++channel)
+      settle<T>(call.results, channel, given_moments<T>(call.results, channel));
     return run_whole(call.chain);
   }
   const ChannelReduction<T, Moments> reduction(layout, layout.operands[0]);
   if (reduction.columns() || !fits_slabs(layout, 1)) {
-    reduce(reduction, layout, [&](int64_t channel, Moments moments) { settle<T>(call, channels, channel, moments); });
+    reduce(reduction, layout, [&](int64_t channel, Moments moments) { settle<T>(call.results, channel, moments); });
     return run_whole(call.chain);
   }
   const int64_t chunks = reduction.chunks();
@@ -207,7 +149,7 @@ void forward(const BatchNormCall& call) {
   for_each(channels, layout.size * (2 * kReadPicoseconds + pass.picoseconds()), [&](int64_t channel) {
     Moments* own = partials.get() + channel * chunks;
     reduction.channel(channel, own);
-    settle<T>(call, channels, channel, merge(own, chunks));
+    settle<T>(call.results, channel, merge(own, chunks));
     pass(channel * rows, (channel + 1) * rows);
   });
 }
@@ -227,9 +169,9 @@ template <class T>
 void backward(const BatchNormBackwardCall& call) {
   const Layout& layout = call.arrays;
   const int64_t channels = channel_count(layout), rows = row_count(layout);
-  if (!call.measure) {
-    for (int64_t channel = 0; call.sums && channel < channels; ++channel)
-      settle<T>(call, channels, channel, {call.sums[channel], call.sums[channels + channel]});
+  if (!call.results.measured) {
+    for (int64_t channel = 0; call.results.sums && channel < channels; ++channel)
+      settle<T>(call.results, channel, given_sums(call.results, channel));
     return run_whole(call.chain);
   }
   ChannelReduction<T, GradientSums> reduction(layout, layout.operands[0], layout.operands[1],
@@ -248,7 +190,7 @@ void backward(const BatchNormBackwardCall& call) {
     reduction.compute_gradient(gradient->computed());
   }
   if (!call.apply || reduction.columns() || !fits_slabs(layout, 2) || !fits_slabs(call.chain.layout, 2)) {
-    reduce(reduction, layout, [&](int64_t channel, GradientSums sums) { settle<T>(call, channels, channel, sums); });
+    reduce(reduction, layout, [&](int64_t channel, GradientSums sums) { settle<T>(call.results, channel, sums); });
     if (call.apply) run_whole(call.chain);
     return;
   }
@@ -259,7 +201,7 @@ void backward(const BatchNormBackwardCall& call) {
     GradientSums* own = partials.get() + channel * chunks;
     Gradient::forget();
     reduction.channel(channel, own);
-    settle<T>(call, channels, channel, merge(own, chunks));
+    settle<T>(call.results, channel, merge(own, chunks));
     pass(channel * rows, (channel + 1) * rows);
   });
 }
@@ -267,7 +209,7 @@ void backward(const BatchNormBackwardCall& call) {
 }  // namespace
 
 void run(const BatchNormCall& call) {
-  if (call.chain.layout.size == 0 && call.from == MomentsFrom::batch) return;
+  if (call.chain.layout.size == 0 && call.results.from == MomentsFrom::batch) return;
   const FloatState guard;
   with_compute_type(call.chain.compute_dtype, [&]<class T>() { forward<T>(call); });
 }
@@ -283,7 +225,7 @@ void run(const StatisticsCall& call) {
   if (channels == 0) return;
   with_compute_type(layout.operands[0].dtype, [&]<class T>() {
     const ChannelReduction<T, Moments> reduction(layout, layout.operands[0]);
-    reduce(reduction, layout, [&](int64_t channel, Moments m) { store(call.moments, channels, channel, m); });
+    reduce(reduction, layout, [&](int64_t channel, Moments m) { store_moments(call.moments, channels, channel, m); });
   });
 }
 
@@ -296,8 +238,8 @@ void run(const ChannelSumsCall& call) {
     const std::unique_ptr<T[]> zeros(new T[channels]());
     const ChannelReduction<T, GradientSums> reduction(layout, layout.operands[0], x, zeros.get());
     reduce(reduction, layout, [&](int64_t channel, GradientSums sums) {
-      set(call.product, channel, T(sums.product));
-      set(call.sum, channel, T(sums.grad));
+      set_value(call.product, channel, T(sums.product));
+      set_value(call.sum, channel, T(sums.grad));
     });
   });
 }
@@ -308,8 +250,8 @@ void run(const MergeCall& call) {
   const std::unique_ptr<double[]> sums(new double[call.count]);
   for (int64_t channel = 0; channel < call.channels; ++channel) {
     if (call.are_moments) {
-      for (int64_t k = 0; k < call.count; ++k) moments[k] = load(call.parts[k], call.channels, channel);
-      store(call.result, call.channels, channel, merge_chunk_moments(moments.get(), call.count, 1));
+      for (int64_t k = 0; k < call.count; ++k) moments[k] = load_moments(call.parts[k], call.channels, channel);
+      store_moments(call.result, call.channels, channel, merge_chunk_moments(moments.get(), call.count, 1));
       continue;
     }
     for (int row = 0; row < 2; ++row) {

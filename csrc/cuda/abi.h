@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "../core/batch_norm.h"
 #include "../core/call.h"
 #include "../core/chain.h"
 
@@ -46,3 +47,13 @@ BRAZEN_ABI brazen::cuda::Status brazen_cuda_reduction(const brazen::ReductionCal
                                                       const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_chain(const brazen::ChainCall* call, const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_fill(const brazen::FillCall* call, const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_statistics(const brazen::StatisticsCall* call,
+                                                       const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_merge(const brazen::MergeCall* call, const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_channel_sums(const brazen::ChannelSumsCall* call,
+                                                         const brazen::cuda::Launch* launch);
+// The statistics and what follows from them; the passes are brazen_cuda_chain's.
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_batch_norm(const brazen::BatchNormCall* call,
+                                                       const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_batch_norm_backward(const brazen::BatchNormBackwardCall* call,
+                                                                const brazen::cuda::Launch* launch);

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Launches the reductions over channels: batch statistics, backward sums, merging of what was measured apart.
+#include "channels.h"
+
+namespace brazen::cuda::channels {
+
+int64_t blocks_of(int64_t count, int64_t each) { return (count + each - 1) / each; }
+
+void fill(SumPass& pass, const Layout& layout, const void* centers) {
+  pass.channels = channel_count(layout), pass.rows = row_count(layout), pass.chunks = chunk_count(pass.rows);
+  pass.ndim = layout.ndim, pass.centers = centers;
+  for (int d = 0; d < layout.ndim; ++d)
+    if (layout.shape[d] > 1) pass.extents[d].set(layout.shape[d]);
+  for (int k = 0; k < 2; ++k) {
+    const Operand& operand = layout.operands[k < layout.operand_count ? k : 0];
+    pass.data[k] = static_cast<const char*>(operand.data);
+    pass.dtypes[k] = operand.dtype;
+    pass.strides[k][1] = 0;  // of a single row
+    for (int d = 0; d < layout.ndim; ++d) pass.strides[k][d] = operand.strides[d];
+  }
+}
+
+// Memory of a call, given back in the order of its stream.
+class Workspace {
+ public:
+  Workspace(size_t bytes, void* stream) : stream_(static_cast<cudaStream_t>(stream)) {
+    error_ = cudaMallocAsync(&memory_, bytes ? bytes : 1, stream_);
+  }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+
+  void* memory() const { return memory_; }
+  cudaError_t error() const { return error_; }
+  cudaError_t release(cudaError_t before) {
+    if (error_ != cudaSuccess) return error_;
+    const cudaError_t freed = cudaFreeAsync(memory_, stream_);
+    return before == cudaSuccess ? freed : before;
+  }
+
+ private:
+  cudaStream_t stream_;
+  void* memory_ = nullptr;
+  cudaError_t error_;
+};
+
+bool side_by_side(const Layout& layout) {
+  bool columns = layout.shape[0] > 1;
+  for (int k = 0; k < layout.operand_count; ++k)
+    columns = columns && layout.operands[k].strides[0] == itemsize(layout.operands[k].dtype);
+  return columns;
+}
+
+template <class T, class Result, class To>
+cudaError_t finish_all(Result* partials, int64_t count, const To& to, void* stream) {
+  FinishPass<Result, To> pass{partials, count, to};
+  return launch(finish<T, Result, To>, to.channels, kFinishThreads, stream, pass);
+}
+
+template <class T, class Result, class To>
+cudaError_t reduce(const Layout& layout, const void* centers, const To& to, void* stream) {
+  SumPass pass;
+  fill(pass, layout, centers);
+  Workspace workspace(pass.channels * pass.chunks * sizeof(Result), stream);
+  if (workspace.error() != cudaSuccess) return workspace.error();
+  pass.partials = workspace.memory();
+  cudaError_t error = cudaSuccess;
+  if (pass.chunks > 0) {
+    if (side_by_side(layout))
+      error =
+          launch(sum_columns<T, Result>, pass.chunks * blocks_of(pass.channels, kLanes), kColumnThreads, stream, pass);
+    else
+      error = launch(sum_rows<T, Result>, blocks_of(pass.channels * pass.chunks, kWarps), kThreads, stream, pass);
+  }
+  if (error == cudaSuccess) error = finish_all<T>(static_cast<Result*>(workspace.memory()), pass.chunks, to, stream);
+  return workspace.release(error);
+}
+
+// What every entry does before its first launch; `run` is called with the compute type.
+template <class Run>
+Status enter(const Layout& layout, const Launch& where, Run&& run) {
+  if (!aligned(layout)) return refuse(where, kMisaligned);
+  const int64_t channels = channel_count(layout);
+  if (channels == 0) return Status::ok;
+  if (channels * chunk_count(row_count(layout)) > kMaxBlocks)
+    return refuse(where, "more than 2^31 chunks of rows; pass a part of the array at a time");
+  const DeviceScope scope(where.device);
+  if (scope.error() != cudaSuccess) return explain(scope.error(), where);
+  return explain(with_compute_type(layout.operands[0].dtype, run), where);
+}
+
+template <class Result>
+cudaError_t merge(const MergeCall& call, void* stream) {
+  constexpr int rows = sizeof(Result) / sizeof(double);
+  Workspace workspace(call.channels * call.count * sizeof(Result), stream);
+  if (workspace.error() != cudaSuccess) return workspace.error();
+  cudaError_t error = cudaSuccess;
+  for (int64_t first = 0; first < call.count && error == cudaSuccess; first += kPartsTogether) {
+    CollectPass pass;
+    pass.first = first, pass.total = call.count, pass.channels = call.channels, pass.rows = rows;
+    pass.count = call.count - first < kPartsTogether ? call.count - first : kPartsTogether;
+    pass.partials = static_cast<double*>(workspace.memory());
+    for (int64_t k = 0; k < pass.count; ++k) pass.parts[k] = call.parts[first + k];
+    error = launch(collect, blocks_of(call.channels * pass.count, kThreads), kThreads, stream, pass);
+  }
+  Result* partials = static_cast<Result*>(workspace.memory());
+  if (error == cudaSuccess) {
+    if constexpr (rows == 3) {
+      ForwardResults to{};
+      to.channels = call.channels, to.from = MomentsFrom::batch, to.moments = call.result;
+      error = finish_all<double>(partials, call.count, to, stream);
+    } else {
+      error = finish_all<double>(partials, call.count, PlainResults{call.channels, call.result, {}, {}}, stream);
+    }
+  }
+  return workspace.release(error);
+}
+
+}  // namespace brazen::cuda::channels
+
+using namespace brazen;
+using namespace brazen::cuda;
+
+Status brazen_cuda_statistics(const StatisticsCall* call, const Launch* where) {
+  return channels::enter(call->layout, *where, [&]<class T>() {
+    ForwardResults to{};
+    to.channels = channel_count(call->layout), to.from = MomentsFrom::batch, to.moments = call->moments;
+    return channels::reduce<T, Moments>(call->layout, nullptr, to, where->stream);
+  });
+}
+
+Status brazen_cuda_channel_sums(const ChannelSumsCall* call, const Launch* where) {
+  return channels::enter(call->arrays, *where, [&]<class T>() {
+    const channels::PlainResults to{channel_count(call->arrays), nullptr, call->product, call->sum};
+    return channels::reduce<T, GradientSums>(call->arrays, nullptr, to, where->stream);
+  });
+}
+
+Status brazen_cuda_merge(const MergeCall* call, const Launch* where) {
+  if (call->channels == 0) return Status::ok;
+  const DeviceScope scope(where->device);
+  if (scope.error() != cudaSuccess) return explain(scope.error(), *where);
+  return explain(call->are_moments ? channels::merge<Moments>(*call, where->stream)
+                                   : channels::merge<GradientSums>(*call, where->stream),
+                 *where);
+}
+
+Status brazen_cuda_batch_norm(const BatchNormCall* call, const Launch* where) {
+  const Layout& layout = call->chain.layout;
+  return channels::enter(layout, *where, [&]<class T>() {
+    ForwardResults to = call->results;
+    if (to.from == MomentsFrom::batch) {
+      Layout x;
+      x.set_shape(layout.ndim, layout.shape);
+      x.add(layout.operands[0].data, layout.operands[0].dtype, layout.operands[0].strides);
+      merge_rows(x);
+      return channels::reduce<T, Moments>(x, nullptr, to, where->stream);
+    }
+    return launch(channels::apply_moments<T>, channels::blocks_of(to.channels, channels::kFinishThreads),
+                  channels::kFinishThreads, where->stream, to);
+  });
+}
+
+Status brazen_cuda_batch_norm_backward(const BatchNormBackwardCall* call, const Launch* where) {
+  return channels::enter(call->arrays, *where, [&]<class T>() {
+    BackwardResults to = call->results;
+    if (to.measured) return channels::reduce<T, GradientSums>(call->arrays, call->coefficients, to, where->stream);
+    if (!to.sums) return cudaSuccess;
+    return launch(channels::apply_sums<T>, channels::blocks_of(to.channels, channels::kFinishThreads),
+                  channels::kFinishThreads, where->stream, to);
+  });
+}
