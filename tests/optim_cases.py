@@ -36,6 +36,8 @@ _SETTINGS = {
     "lars": [{"form": "torch"}, {"nesterov": True, "trust_coefficient": 0.02}, {"form": "torch", "nesterov": True, "eps": 0.1}],
     "lamb": [{"trust_clip": (0.5, 2.0)}, {"bias_correction": False}],
     "novograd": [{"grad_averaging": True}, {"initial": "zero"}],
+    "adafactor": [{"eps": (1e-3, 1e-2), "d": 0.5}, {"beta2_decay": -0.5, "lr": 0.5}],
+    "sm3": [{"momentum": 0.9}],
     "ademamix": [{"alpha_warmup": 50, "beta3_warmup": 60}, {"alpha": 2.0}],
 }  # fmt: skip
 CASES = [(name, settings) for name in bz.optim.names() for settings in [{}, *_SETTINGS.get(name, [])]]

@@ -9,7 +9,7 @@ from brazen import _core, reference
 from tolerance import tolerance
 
 STEPS = 100
-SHAPES = [(7,), (5, 13), (1,), (), (0,), (1031,)]
+SHAPES = [(7,), (5, 13), (1,), (), (0,), (3, 0), (1031,), (3, 4, 5), (1100, 3), (3, 70)]
 
 
 def test_the_lists_are_one():

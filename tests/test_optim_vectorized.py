@@ -7,12 +7,13 @@ import pytest
 from brazen import _core
 from test_vectorized import TARGETS, _functions, _is_vectorized, pytestmark  # noqa: F401
 
+_OTHERS = {"prepare", "average", "squares", "measure", "column_squares", "adafactor_row", "adafactor_vector", "sm3_row"}
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def _loops(target, folder):
+def _loops(target, folder, source="update_kernels"):
     flags, register = TARGETS[target]
-    functions = _functions(ROOT / "csrc/cpu/update_kernels.cpp", flags, target, folder)
+    functions = _functions(ROOT / f"csrc/cpu/{source}.cpp", flags, target, folder)
     return {name.split("(anonymous namespace)::", 1)[-1]: body for name, body in functions.items()}, register
 
 
@@ -20,11 +21,9 @@ def _loops(target, folder):
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_loop(target, tmp_path):
     loops, register = _loops(target, tmp_path)
-    updates = {name: body for name, body in loops.items() if name.startswith(("update<", "void brazen"))}
     kernels = [name for name in loops if "update<" in name]
-    assert len(kernels) == 2 * len(_core.updates()), (
-        f"{len(kernels)} loops, {len(_core.updates())} rules: {list(updates)}"
-    )
-    wanted = [*kernels, *(n for n in loops if n.split("<")[0].split("(")[0] in ("prepare", "average", "squares"))]
+    assert len(kernels) == 2 * len(_core.updates()), f"{len(kernels)} loops, {len(_core.updates())} rules"
+    loops |= _loops(target, tmp_path, "factored_kernels")[0]
+    wanted = [*kernels, *(n for n in loops if n.split("<")[0].split("(")[0] in _OTHERS)]
     scalar = [name for name in wanted if not _is_vectorized(loops[name], register)]
     assert not scalar, f"not vectorised for {target}: {', '.join(scalar)}"

@@ -21,6 +21,7 @@ py::list updates() {
     entry["hyper"] = hyper;
     entry["states"] = states;
     entry["layerwise"] = is_layerwise<Rule>;
+    entry["factored"] = is_factored_rule<Rule>;
     list.append(entry);
   });
   return list;
@@ -39,6 +40,7 @@ void add_optim(py::module_& module) {
       .def(py::init<const py::list&, const py::list&, const std::vector<std::string>&, const std::vector<int>&>(),
            "containers"_a, "keys"_a, "names"_a, "groups"_a)
       .def("set", &TensorList::set, "role"_a, "arrays"_a)
+      .def("set_axes", &TensorList::set_axes, "arrays"_a)
       .def("bind", &TensorList::bind, "grads"_a)
       .def("step", &TensorList::step, "rule"_a, "grads"_a, "settings"_a, "options"_a)
       .def("param", &TensorList::param, "index"_a)

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "../cpu/factored.h"
 #include "../cpu/tensors.h"
 
 namespace brazen::bindings {
@@ -94,6 +95,8 @@ void TensorList::describe_param(int64_t index, const py::object& object) {
     throw ValueMismatch(argument + "is not contiguous; parameters are updated in place, pass ascontiguousarray(" +
                         slot.name + ")");
   TensorEntry& entry = entries_[index];
+  if (view.device != kHost)
+    throw ValueMismatch(argument + "is on a GPU; optimizers of this version update arrays of the CPU");
   if (!slot.param) {
     if (index == 0) device_ = view.device, library_ = view.library;
     slot.shape.assign(view.shape, view.shape + view.ndim);
@@ -139,6 +142,29 @@ void TensorList::set(int role, const py::list& arrays) {
     throw ValueMismatch("optim: role " + std::to_string(role) + " with " + std::to_string(arrays.size()) +
                         " arrays; expected one array for each of " + std::to_string(size()) + " parameters");
   for (int64_t i = 0; i < size(); ++i) describe(i, role, arrays[i]);
+}
+
+void TensorList::set_axes(const py::list& arrays) {
+  const Busy busy(*this);
+  if (static_cast<int64_t>(arrays.size()) != size()) throw ValueMismatch("optim: axes of another number of tensors");
+  axes_.assign(size(), Axes{});
+  for (int64_t i = 0; i < size(); ++i) {
+    const Slot& slot = slots_[i];
+    const Argument argument{kOperation, slot.name.c_str()};
+    Axes& axes = axes_[i];
+    axes.count = std::max<int32_t>(1, static_cast<int32_t>(slot.shape.size()));
+    axes.extents[0] = 1;
+    std::copy(slot.shape.begin(), slot.shape.end(), axes.extents);
+    const py::list own(arrays[i]);
+    if (own.size() > static_cast<size_t>(kMaxDims)) throw ValueMismatch(argument + "has more moments than axes");
+    for (size_t k = 0; k < own.size(); ++k) {
+      const ArrayView view = read_output(py::object(own[k]).ptr(), argument);
+      require_dtype(view, entries_[i].is_double() ? DType::float64 : DType::float32, argument, "the compute type");
+      if (!view.c_contiguous || !aligned(view)) throw ValueMismatch(argument + "has a moment that is not contiguous");
+      axes.data[k] = view.data;
+    }
+  }
+  axis_arrays_ = arrays;
 }
 
 // Every look costs a few nanoseconds a parameter: an identity and a pointer.
@@ -293,6 +319,8 @@ py::tuple TensorList::step(int rule, const py::object& grads, const std::vector<
   call.rule = rule;
   call.group_count = static_cast<int32_t>(groups_.size()), call.groups = groups_.data();
   call.describe(entries_, *cut_);
+  if (axes_.empty() && cpu::is_factored(rule)) throw ValueMismatch("optim: this rule needs set_axes");
+  call.axes = axes_.data();
   call.tensor_memory = tensor_memory_.data();
   call.grad_scale = options[0], call.clip_norm = options[1];
   call.skip_nonfinite = options[2] != 0, call.zero_grads = options[3] != 0, call.wants_norms = options[4] != 0;

@@ -20,6 +20,8 @@ class TensorList {
 
   // Arrays the optimizer owns, one for each parameter, None where there is none: states, averages, copies.
   void set(int role, const py::list& arrays);
+  // For each parameter its second moments by axes, of the compute type.
+  void set_axes(const py::list& arrays);
   // Gradients that stay where they are: step(None) then uses them.
   void bind(const py::list& grads);
 
@@ -66,6 +68,8 @@ class TensorList {
   std::vector<TensorEntry> entries_;
   std::unique_ptr<Cut> cut_;
   std::vector<GroupStep> groups_;
+  std::vector<Axes> axes_;
+  py::list axis_arrays_;
   std::vector<double> tensor_memory_;
   std::vector<ArrayView> held_;  // DLPack exports of the gradients of one step
   bool has_grads_ = false;

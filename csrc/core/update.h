@@ -65,6 +65,13 @@ struct Cut {
   }
 };
 
+// The second moments of one tensor by its axes, for a factored rule: contiguous, of the compute type.
+struct Axes {
+  int32_t count;  // of axes of the tensor, at least 1
+  int64_t extents[kMaxDims];
+  void* data[kMaxDims];
+};
+
 inline constexpr int kMaxCoefficients = 16;
 
 // What all tensors of a group share in one step.
@@ -89,6 +96,7 @@ struct UpdateCall {
   int32_t group_count;
   GroupStep* groups;
   const TensorEntry* tensors;
+  const Axes* axes;       // one a tensor, for a factored rule
   double* tensor_memory;  // what a layerwise rule remembers of each tensor
   const Piece* pieces;
   const int64_t* units;  // unit u is pieces [units[u], units[u + 1])
@@ -137,7 +145,7 @@ FORMULA double layer_factor(int rule, const GroupStep& group, bool is_double, do
                             double& memory) {
   double factor = 1;
   const auto visit = [&]<class Rule>(int number) {
-    if constexpr (is_layerwise<Rule>) {
+    if constexpr (is_layerwise<Rule> && !is_factored_rule<Rule>) {
       if (number == rule)
         factor = reinterpret_cast<const Rule*>(group.coefficients[is_double])->factor(first, second, memory);
     }

@@ -13,6 +13,7 @@ inline namespace BRAZEN_TARGET {
 extern const ChainKernels kChainKernels;
 extern const ChannelKernels kChannelKernels;
 extern const UpdateKernels kUpdateKernels;
+extern const FactoredKernels kFactoredKernels;
 
 namespace {
 
@@ -183,6 +184,7 @@ constexpr KernelTable make_table() {
   table.sum_float = sum_chunk<float>;
   table.sum_double = sum_chunk<double>;
   table.updates = &kUpdateKernels;
+  table.factored = &kFactoredKernels;
   table.rows = &kRowKernels;
   return table;
 }

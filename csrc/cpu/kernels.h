@@ -16,6 +16,7 @@ using TileKernel = void (*)(const double* parameters, const void* const* in, voi
 
 struct ChainKernels;
 struct ChannelKernels;
+struct FactoredKernels;
 struct UpdateKernels;
 struct RowKernels;
 
@@ -35,6 +36,7 @@ struct KernelTable {
   float (*sum_float)(const float* rows, size_t n);
   double (*sum_double)(const double* rows, size_t n);
   const UpdateKernels* updates;
+  const FactoredKernels* factored;
   const RowKernels* rows;  // row_kernels.h
 };
 

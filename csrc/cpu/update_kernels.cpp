@@ -22,10 +22,10 @@ FORMULA Rule read(const void* coefficients) {
 
 template <int states, class Rule, class T>
 FORMULA void update_layer(const Rule& rule, const UpdateRun& run, T* param, const T* grad, T* first, T* second) {
-  const T scale = T(run.grad_scale), factor = T(run.factor);
+  const T scale = T(run.grad_scale), factor = T(run.factor), decay = T(run.decay);
   const size_t n = run.n;
   EACH_ELEMENT {
-    T w = param[i];
+    T w = param[i] * decay;
     T a = first[i];
     if constexpr (states == 2) {
       T b = second[i];
@@ -173,7 +173,7 @@ template <class T>
 constexpr void register_type(UpdateKernels& table, int type) {
   Updates::for_each<T>([&]<class Rule>(int i) {
     table.update[i][type] = update<Rule, T>;
-    if constexpr (is_layerwise<Rule>) table.measure[i][type] = measure<Rule, T>;
+    if constexpr (is_layerwise<Rule> && !is_factored_rule<Rule>) table.measure[i][type] = measure<Rule, T>;
   });
   table.prepare[type] = prepare<T>;
   table.average[type] = average<T>;

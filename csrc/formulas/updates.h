@@ -9,6 +9,7 @@
 
 #include "updates_adam.h"
 #include "updates_descent.h"
+#include "updates_factored.h"
 #include "updates_layerwise.h"
 
 namespace brazen {
@@ -17,9 +18,12 @@ inline namespace BRAZEN_TARGET {
 template <class Rule>
 inline constexpr bool is_layerwise = requires { Rule::layerwise; };
 
+template <class Rule>
+inline constexpr bool is_factored_rule = requires { Rule::factored; };
+
 using Updates = OperationList<Sgd, Momentum, Adagrad, Rmsprop, RmspropMomentum, RmspropCentered,
                               RmspropCenteredMomentum, Adadelta, Adam, Amsgrad, Adamax, Nadam, Radam, Rprop, Asgd, Lion,
-                              Adabelief, Yogi, Adan, Ademamix, Lars, Lamb, Novograd>;
+                              Adabelief, Yogi, Adan, Ademamix, Lars, Lamb, Novograd, Adafactor, Sm3>;
 
 }  // namespace BRAZEN_TARGET
 }  // namespace brazen

@@ -28,8 +28,10 @@ from .rules import (
     LAMB,
     LARS,
     SGD,
+    SM3,
     AdaBelief,
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
@@ -47,8 +49,8 @@ from .rules import (
 )
 
 __all__ = [
-    "AMSGrad", "ASGD", "AdEMAMix", "AdaBelief", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Adan", "Backtracking",
-    "LAMB", "LARS", "Lion", "LossScale", "NAdam", "Norms", "NovoGrad", "Optimizer", "RAdam", "RMSprop", "Report", "Rprop", "SGD", "Yogi",
+    "AMSGrad", "ASGD", "AdEMAMix", "AdaBelief", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Adan", "Backtracking",
+    "LAMB", "LARS", "Lion", "LossScale", "NAdam", "Norms", "NovoGrad", "Optimizer", "RAdam", "RMSprop", "Report", "Rprop", "SGD", "SM3", "Yogi",
     "clip_grad_norm", "clip_grad_value", "ema_update", "from_config", "get", "global_norm", "merge_norm", "names",
     "norm_partials", "scale_and_check",
 ]  # fmt: skip

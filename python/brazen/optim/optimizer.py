@@ -103,6 +103,10 @@ class Optimizer:
     def initial_state(self, state: str, group: dict) -> float:
         return 0.0
 
+    def axis_states(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Of a factored rule: what is kept of an array by its axes, name to shape."""
+        return {}
+
     # Parameters.
 
     def bind(self, params) -> None:
@@ -153,10 +157,20 @@ class Optimizer:
             for slot in self._slots:
                 dtype = wanted.get(state) if isinstance(wanted, dict) else wanted
                 own = parameters.dtype_name(slot.array)
-                dtype = str(dtype) if dtype else ("float32" if own in ("float16", "bfloat16") else own)
+                dtype = (
+                    str(dtype)
+                    if dtype and not self._rule["factored"]
+                    else ("float32" if own in ("float16", "bfloat16") else own)
+                )
                 arrays.append(parameters.filled(slot.array, dtype, self.initial_state(state, self.groups[slot.group])))
             self.state[state] = arrays
             self._list.set(_core.first_state + number, arrays)
+        self._axes: list[dict[str, Any]] = []
+        if self._rule["factored"]:
+            for slot in self._slots:
+                shapes = self.axis_states(tuple(slot.array.shape))
+                self._axes.append({n: parameters.filled_as(slot.array, shape) for n, shape in shapes.items()})
+            self._list.set_axes([list(made.values()) for made in self._axes])
         self._averages = self._copies = None
         if self.options["ema"] is not None:
             # A 16-bit average would not move: 0.995 of it rounds back to it.
@@ -316,7 +330,10 @@ class Optimizer:
         state: dict[str, Any] = {"memory": np.array(made.memory, "float64").reshape(-1, 2)}
         if self._rule["layerwise"]:
             state["tensor_memory"] = np.array(made.tensor_memory, "float64")
-        for kind, arrays in [*self.state.items(), ("average", self._averages or [])]:
+        for slot, own in zip(self._slots, self._axes):
+            state |= {f"{kind}.{slot.name}": array for kind, array in own.items()}
+        kept = {kind: arrays for kind, arrays in self.state.items() if kind != "direction"}
+        for kind, arrays in [*kept.items(), ("average", self._averages or [])]:
             for slot, array in zip(self._slots, arrays):
                 if array is not None:
                     state[f"{kind}.{slot.name}"] = array

@@ -151,6 +151,15 @@ def filled(array, dtype: str | None, value: float):
     return made
 
 
+def filled_as(array, shape: tuple[int, ...]):
+    """Zeros of another shape, in the type that `array` is computed in."""
+    dtype = "float64" if dtype_name(array) == "float64" else "float32"
+    if library_of(array) == "torch":
+        torch = sys.modules["torch"]
+        return torch.zeros(shape, dtype=getattr(torch, dtype), device=array.device)
+    return np.zeros(shape, dtype)
+
+
 def assign(target, source) -> None:
     """Writes `source` into the memory of `target`, whatever their libraries."""
     library = library_of(target)

@@ -340,3 +340,44 @@ class NovoGrad(_OwnDecay):
 
     name = "novograd"
     hyper = {"lr": 1e-2, "betas": (0.95, 0.98), "eps": 1e-8, "grad_averaging": False, "initial": "gradient"}
+
+
+class Adafactor(Optimizer):
+    """Second moments of matrices kept as one row and one column (Shazeer 2018), in PyTorch's variant.
+
+    v is factored over the last two axes; a vector keeps it whole. The weight of the new squares is t^beta2_decay; the step is
+    max(eps[1], rms(w)) min(lr, 1 / sqrt(t)), divided by max(1, rms(update) / d). The paper adds eps1 = 1e-30 to g²; here, as in
+    PyTorch, v is held to at least eps[0]², where eps[0] is the compute type's spacing at 1 unless given.
+    """
+
+    name = "adafactor"
+    hyper = {"lr": 1e-2, "beta2_decay": -0.8, "eps": (None, 1e-3), "d": 1.0}
+    decoupled = True
+
+    def core_hyper(self, h):
+        low, scale = h["eps"]
+        return {"eps_square": -1.0 if low is None else low, "eps_scale": scale}
+
+    def axis_states(self, shape):
+        if len(shape) < 2:
+            return {"variance": shape}
+        return {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
+
+
+class SM3(Optimizer):
+    """SM3-II (Anil 2019): Adagrad whose sums are kept as one maximum for each index of each axis.
+
+    v = min over the axes of their maxima + g²;  m = momentum m + (1 - momentum) g / sqrt(v);  w -= lr m;  each axis keeps the
+    maximum of v. A vector is its own cover, which is Adagrad without eps.
+    """
+
+    name = "sm3"
+    hyper = {"lr": 0.1, "momentum": 0.0}
+
+    def axis_states(self, shape):
+        if not shape:
+            return {"accumulator0": ()}
+        return {
+            f"accumulator{axis}": tuple(n if a == axis else 1 for a, n in enumerate(shape))
+            for axis in range(len(shape))
+        }
