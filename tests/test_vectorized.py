@@ -109,6 +109,17 @@ def test_every_loop(target, tmp_path):
     assert not scalar, f"not vectorised for {target}: {', '.join(scalar)}"
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_sums_of_channels(target, tmp_path):
+    flags, register = TARGETS[target]
+    functions = _functions(ROOT / "csrc/cpu/channel_kernels.cpp", flags, target, tmp_path)
+    for kernel in ("moments", "sums", "add_moments", "add_sums", "add", "pivots"):
+        for real in ("float", "double"):
+            bodies = [body for name, body in functions.items() if f"::{kernel}<{real}>(" in name]
+            assert len(bodies) == 1, f"{len(bodies)} functions called {kernel}<{real}>"
+            assert _is_vectorized(bodies[0], register), f"{kernel}<{real}> is not vectorised for {target}"
+
+
 def test_a_scalar_loop_is_noticed(tmp_path):
     """The check itself: a loop around libm stays scalar, the same loop with a square root does not."""
     source = tmp_path / "loops.cpp"

@@ -75,7 +75,8 @@ class BatchNorm:
     they are `running_mean` and `running_var`. In training these are moved in place: running = (1 - momentum) * running +
     momentum * batch, with the batch's variance over count - 1 (`running="unbiased"`, PyTorch) or over count ("biased",
     Keras). Keras' momentum is 1 minus ours, its eps 1e-3. `add`, `activation` and `dropout` cost no pass of their own;
-    `out` must lie apart from x and add in training, for the backward pass reads them again.
+    `out` must lie apart from x and add in training, for the backward pass reads them again; in inference it may be x
+    itself, which ends there.
 
     >>> import numpy as np
     >>> x = np.array([[1.0, 10.0], [3.0, 30.0]], "float32")
@@ -108,6 +109,7 @@ class BatchNorm:
             noise, out
         )  # fmt: skip
         training = moments is not False
+        x = None if out is x else x  # overwritten
         return y, BatchNormSaved(x, scale, shift, add, kept, coefficients, eps, axis, training, kernel, noise)
 
     def backward(self, dy, saved, dx=None, dscale=None, dshift=None, dadd=None):
@@ -123,6 +125,8 @@ class BatchNorm:
         return self._backward(dy, saved, None, dx, dscale, dshift, dadd)
 
     def _backward(self, dy, saved, sums, dx, dscale, dshift, dadd):
+        if saved.x is None:
+            raise ValueError("batch_norm: x is gone, the forward call wrote over it; give it an out apart from x")
         has_shift = saved.shift is not None
         return BatchNormGradients(*_core.batch_norm_backward(
             dy, saved.x, saved.add, saved.scale, has_shift, saved.moments, saved.coefficients, saved.axis, saved.training,
