@@ -133,11 +133,7 @@ void draw_columns(RandomKey key, uint64_t first_block, uint64_t stride, size_t n
 void draw_pieces(RandomKey key, uint64_t first, int64_t stride, size_t n, uint16_t* pieces) {
   EACH_ELEMENT {
     const uint64_t index = first + i * uint64_t(stride);
-    const PhiloxBlock block = philox(key, index / kPiecesPerBlock);
-    const uint32_t low = index & 4 ? block.words[2] : block.words[0];
-    const uint32_t high = index & 4 ? block.words[3] : block.words[1];
-    const uint32_t word = index & 2 ? high : low;
-    pieces[i] = uint16_t(index & 1 ? word >> 16 : word);
+    pieces[i] = uint16_t(piece_at(philox(key, index / kPiecesPerBlock), index));
   }
 }
 
@@ -173,13 +169,7 @@ void uniform_each(RandomKey key, uint64_t first, int64_t stride, size_t n, void*
 template <class T>
 void normal_each(RandomKey key, uint64_t first, int64_t stride, size_t n, void* to) {
   T* values = static_cast<T*>(to);
-  for (size_t i = 0; i < n; ++i) {
-    const uint64_t index = first + i * uint64_t(stride);
-    const PhiloxBlock block = philox(key, index / kValuesPerBlock<T>);
-    const int even = int(index % kValuesPerBlock<T> & ~1u);
-    const NormalPair<T> point = normal(word(block, even, T()), word(block, even + 1, T()));
-    values[i] = index % 2 ? point.odd : point.even;
-  }
+  for (size_t i = 0; i < n; ++i) values[i] = normal_at<T>(key, first + i * uint64_t(stride));
 }
 
 void compare(const uint16_t* pieces, uint32_t threshold, size_t n, uint8_t* kept) {

@@ -18,8 +18,8 @@ struct Caller {
   // The operand that may have any stride and dtype within a pass of vectors: prelu's alpha, the last input.
   int spread() const { return family() == Family::prelu ? call.input_count - 1 : -1; }
 
+  // A part of the call's layout that one launch can number.
   cudaError_t run(const Layout& layout) const {
-    if (layout.ndim > kAxes || layout.size > kMaxUnits) return halve(layout);
     const VectorKernel kernel = vector_kernel();
     const DType dtype = layout.operands[layout.operand_count - 1].dtype;
     if (!kernel || dtype == DType::float64 || !rows_of_vectors(layout)) return run_elements(layout);
@@ -45,40 +45,6 @@ struct Caller {
     if (family() == Family::activation) return activation_kernel(call.operation, call.direction);
     if (family() == Family::gate || family() == Family::prelu) return gate_kernel(call.operation, call.direction);
     return nullptr;
-  }
-
-  // Restricts the first axis.
-  static void narrow(Layout& layout, int64_t start, int64_t extent) {
-    for (int k = 0; k < layout.operand_count; ++k) {
-      Operand& operand = layout.operands[k];
-      operand.data = static_cast<char*>(operand.data) + start * operand.strides[0];
-    }
-    layout.size = layout.size / layout.shape[0] * extent;
-    layout.shape[0] = extent;
-  }
-
-  static void drop_first_axis(Layout& layout) {
-    --layout.ndim;
-    for (int d = 0; d < layout.ndim; ++d) layout.shape[d] = layout.shape[d + 1];
-    for (int k = 0; k < layout.operand_count; ++k)
-      for (int d = 0; d < layout.ndim; ++d) layout.operands[k].strides[d] = layout.operands[k].strides[d + 1];
-  }
-
-  cudaError_t halve(const Layout& layout) const {
-    Layout part = layout;
-    if (layout.shape[0] == 1) {
-      drop_first_axis(part);
-      return run(part);
-    }
-    // Whole vectors and whole cache lines on both sides of the cut.
-    int64_t middle = layout.shape[0] / 2;
-    if (layout.ndim == 1) middle = middle / 64 * 64;
-    narrow(part, 0, middle);
-    const cudaError_t error = run(part);
-    if (error != cudaSuccess) return error;
-    part = layout;
-    narrow(part, middle, layout.shape[0] - middle);
-    return run(part);
   }
 
   bool rows_of_vectors(const Layout& layout) const {
@@ -162,5 +128,6 @@ brazen::cuda::Status brazen_cuda_elementwise(const brazen::ElementwiseCall* call
   if (!aligned(layout)) return refuse(*where, kMisaligned);
   const DeviceScope scope(where->device);
   if (scope.error() != cudaSuccess) return explain(scope.error(), *where);
-  return explain(Caller{*call, *where}.run(layout), *where);
+  const Caller caller{*call, *where};
+  return explain(for_each_part(layout, [&](const brazen::Layout& part) { return caller.run(part); }), *where);
 }

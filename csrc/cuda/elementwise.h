@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../core/call.h"
+#include "cut.h"
 #include "index.h"
 #include "launch.h"
 #include "vector.h"
@@ -10,15 +11,8 @@
 namespace brazen::cuda {
 
 inline constexpr int kThreads = 256;
-inline constexpr int kAxes = 8;      // after merging; passes of more are cut along the first axis
 inline constexpr int kOperands = 5;  // dy, value, gate -> dvalue, dgate
 inline constexpr int kSlots = 2;     // vectors of each operand a thread has under way
-
-// Divisor<uint32_t>'s range; longer passes are cut. The emulation cuts early, so that its short passes are cut too.
-#if !defined(BRAZEN_MAX_UNITS)
-#define BRAZEN_MAX_UNITS 0x7fffffff
-#endif
-inline constexpr int64_t kMaxUnits = BRAZEN_MAX_UNITS;
 
 // Kernel parameters, plain data. A unit is one vector or one element; strides are bytes from a unit to the next.
 struct Pass {

@@ -75,6 +75,13 @@ struct OperationList {
     int ordinal = 0;
     (visitor.template operator()<Ops<T>>(ordinal++), ...);
   }
+
+  // Hands over the one formula of an ordinal known only at run time.
+  template <class T, class Visitor>
+  static constexpr void visit(int ordinal, Visitor&& visitor) {
+    int at = 0;
+    (void)((ordinal == at++ && (visitor.template operator()<Ops<T>>(), true)) || ...);
+  }
 };
 
 }  // namespace BRAZEN_TARGET

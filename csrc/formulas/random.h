@@ -50,6 +50,14 @@ FORMULA uint32_t piece(const PhiloxBlock& block, int index) {
   return block.words[index / 2] >> (16 * (index % 2)) & 0xffffu;
 }
 
+// The piece of the element `index`, which its block holds, by selects: indexing the words would send them to memory.
+FORMULA uint32_t piece_at(const PhiloxBlock& block, uint64_t index) {
+  const uint32_t low = (index & 4u) != 0u ? block.words[2] : block.words[0];
+  const uint32_t high = (index & 4u) != 0u ? block.words[3] : block.words[1];
+  const uint32_t word = (index & 2u) != 0u ? high : low;
+  return ((index & 1u) != 0u ? word >> 16 : word) & 0xffffu;
+}
+
 // Random values take four elements a block in float, two in double: a value's word has its width, low half first.
 template <class T>
 inline constexpr int kValuesPerBlock = sizeof(T) == 4 ? 4 : 2;
@@ -105,6 +113,20 @@ FORMULA NormalPair<double> normal(uint64_t even, uint64_t odd) {
   const uint64_t turn = odd >> 11, quarter = (turn + 0x4000000000000u) >> 51;
   const double angle = double(int64_t(turn - (quarter << 51))) * 0x1.921fb54442d18p-51;  // 2 pi / 2^53
   return normal_pair(math::sqrt(-2.0 * math::log(u)), angle, uint32_t(quarter));
+}
+
+// The value of one element alone; its pair's other one is thrown away.
+template <class T>
+FORMULA T normal_at(RandomKey key, uint64_t index) {
+  const PhiloxBlock block = philox(key, index / kValuesPerBlock<T>);
+  Word<T> even = word(block, 0, T()), odd = word(block, 1, T());
+  if constexpr (kValuesPerBlock<T> == 4) {
+    const bool second = (index & 2u) != 0u;
+    even = second ? block.words[2] : even;
+    odd = second ? block.words[3] : odd;
+  }
+  const NormalPair<T> point = normal(even, odd);
+  return (index & 1u) != 0u ? point.odd : point.even;
 }
 
 }  // namespace BRAZEN_TARGET

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The chain on single elements of any stride and dtype: float64, and what is no row of vectors.
+#include "chain_stages.h"
+#include "vector.h"
+
+// A namespace with a name: an anonymous one would put the build folder's hash into the kernels' names.
+namespace brazen::cuda::chains {
+
+template <class T>
+struct Element {
+  const ChainPass& pass;
+  uint32_t element;
+
+  FORMULA int64_t offset(Role role) const {
+    int64_t offset = 0;
+    locate<1>(element, 0, pass.ndim, pass.extents, pass.strides + role, &offset);
+    return offset;
+  }
+  FORMULA uint64_t index() const { return pass.first_index + static_cast<uint64_t>(offset(kIndex)); }
+
+  FORMULA void array(Role role, T* value) const {
+    *value = load_element<T>(pass.data[role] + offset(role), pass.dtype);
+  }
+  FORMULA void coefficient(Role role, T* value) const {
+    *value = *reinterpret_cast<const T*>(pass.data[role] + offset(role));
+  }
+  FORMULA uint32_t kept() const {
+    return piece_at(philox(pass.key, index() / kPiecesPerBlock), index()) < pass.keep_threshold ? 1u : 0u;
+  }
+  FORMULA void normals(T* value) const { *value = normal_at<T>(pass.key, index()); }
+  FORMULA void store(Role role, const T* value) const {
+    store_element(pass.data[role] + offset(role), pass.dtype, *value);
+  }
+};
+
+template <class T>
+__global__ void __launch_bounds__(kChainThreads) chain_elements(const __grid_constant__ ChainPass pass) {
+  const uint32_t element = pass.first + blockIdx.x * kChainThreads + threadIdx.x;
+  if (element >= pass.end) return;
+  const Element<T> access{pass, element};
+  if (pass.direction == Direction::forward)
+    chain_forward<T, 1>(pass, access);
+  else
+    chain_backward<T, 1>(pass, access);
+}
+
+}  // namespace brazen::cuda::chains
+
+namespace brazen::cuda {
+
+ChainElementKernel chain_element_kernel(bool is_double) {
+  return is_double ? chains::chain_elements<double> : chains::chain_elements<float>;
+}
+
+}  // namespace brazen::cuda
