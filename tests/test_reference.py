@@ -4,6 +4,9 @@
 A wrong reference would make a wrong kernel look right, so values are also computed from textbook formulas to 50 digits.
 """
 
+import inspect
+
+import brazen as bz
 import mpmath as mp
 import numpy as np
 import op_table
@@ -135,3 +138,24 @@ def test_repr_and_listing():
     assert "math.exp" in reference.operations() and "math.exp" not in reference.activations()
     with pytest.raises(TypeError, match="exp has no backward"):
         reference.math.exp.backward(np.ones(1), np.ones(1))
+
+
+def _signature(function):
+    parameters = inspect.signature(function).parameters.values()
+    return [(p.name, p.kind, p.default) for p in parameters]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*reference.losses(), *reference.norms(), *reference.dropouts(), "fused", "log_softmax", "softmax", "sparsemax"],
+)
+def test_signatures_are_brazen_s(name):
+    """What is called the same takes the same arguments, every step of it."""
+    if name == "naive_softmax_cross_entropy":
+        assert not hasattr(bz, name), "the naive form is a reference only"
+        return
+    ours, theirs = getattr(bz, name), getattr(reference, name)
+    assert _signature(ours) == _signature(theirs)
+    steps = {step for step in (*dir(ours), *dir(theirs)) if not step.startswith("_") and not inspect.isfunction(ours)}
+    for step in steps - {"centred"}:
+        assert _signature(getattr(ours, step)) == _signature(getattr(theirs, step)), step

@@ -225,13 +225,11 @@ def test_ignored_rows_have_no_gradient_whatever_they_hold():
     assert value == 0 and not gradient.any()
 
 
-@pytest.mark.parametrize(
-    "name", ["softmax_cross_entropy", "naive_softmax_cross_entropy", "multiclass_hinge", "kl_divergence"]
-)
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "naive_softmax_cross_entropy"])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_rows_along_another_axis(name, reduction):
     loss, x = getattr(reference, name), reference.log_softmax(RNG.normal(size=(2, 3, 7)))
-    other = reference.softmax(RNG.normal(size=(2, 3, 7))) if name == "kl_divergence" else RNG.integers(0, 7, (2, 3))
+    other = RNG.integers(0, 7, (2, 3)) if reduction == "sum" else reference.softmax(RNG.normal(size=(2, 3, 7)))
     value, gradient = loss(x, other, reduction=reduction)
     for axis in (0, 1, -2):
         moved = np.moveaxis(other, -1, axis) if other.ndim == 3 else other

@@ -18,14 +18,6 @@ from .chain import Epilogue, spread
 __all__ = ["batch_norm"]
 
 
-class Moments(NamedTuple):
-    """What is known of a part of the batch; one value a channel. `m2` is the sum of squared distances from the mean."""
-
-    elements: int  # a channel
-    mean: Any
-    m2: Any
-
-
 class BatchNormSaved(NamedTuple):
     """What backward needs; the arrays are the caller's own, but for the statistics."""
 
@@ -49,13 +41,6 @@ class BatchNormGradients(NamedTuple):
     add: Any
 
 
-class BackwardSums(NamedTuple):
-    """Sums over a part of the batch: of dz, and of dz times the normalised x, one value a channel each."""
-
-    dz: Any
-    dz_xhat: Any
-
-
 def channel_axis(x, axis):
     """`axis` from the front."""
     if x.ndim < 2 or not -x.ndim <= axis < x.ndim:
@@ -71,11 +56,12 @@ def _merging(values):
 
 
 def _merge(first, second):
-    """Chan's formula."""
-    count = first.elements + second.elements
-    weight = second.elements / count if count else 0.0
-    delta = second.mean - first.mean
-    return Moments(count, first.mean + delta * weight, first.m2 + second.m2 + delta * delta * (first.elements * weight))
+    """Chan's formula, on moments."""
+    xp = array_namespace(first)
+    count = first[0] + second[0]
+    weight = second[0] / xp.maximum(count, 1)
+    delta = second[1] - first[1]
+    return xp.stack([count, first[1] + delta * weight, first[2] + second[2] + delta * delta * first[0] * weight])
 
 
 def _in_tree(items, join):
@@ -94,47 +80,51 @@ class BatchNorm:
     __name__ = __qualname__ = "batch_norm"
 
     def statistics(self, x, axis=1):
-        """The Moments of this part of the batch: reduced in the compute type, float64 at least from there on."""
-        axis = channel_axis(x, axis)
+        """The moments of one part of the batch, float64 (3, channels): count, mean, sum of squared distances from it.
+
+        They are reduced in the compute type.
+        """
+        xp, axis, wide = array_namespace(x), channel_axis(x, axis), compute(x)
         others = tuple(d for d in range(x.ndim) if d != axis)
-        wide = compute(x)
         count = x.size // max(x.shape[axis], 1)
-        if count == 0:
-            zeros = array_namespace(x).zeros(x.shape[axis], wide.dtype)
-            return Moments(0, zeros, zeros)
         with numpy.errstate(all="ignore"):
-            mean = wide.mean(axis=others, keepdims=True)
-            return Moments(count, _merging(mean.reshape(-1)), _merging(((wide - mean) ** 2).sum(axis=others)))
+            mean = wide.mean(axis=others, keepdims=True) if count else wide.sum(axis=others, keepdims=True)
+            rows = [xp.full(x.shape[axis], count), mean.reshape(-1), ((wide - mean) ** 2).sum(axis=others)]
+            return xp.stack([row.astype(_merging(mean).dtype) for row in rows])
 
     def merge(self, partials):
-        """The Moments of all parts together."""
+        """The moments of all parts together."""
         return _in_tree(partials, _merge)
 
-    def merge_sums(self, partials):
-        """The BackwardSums of all parts together."""
-        return _in_tree(partials, lambda a, b: BackwardSums(a.dz + b.dz, a.dz_xhat + b.dz_xhat))
+    def merge_sums(self, sums):
+        """The sums of all parts together."""
+        return _in_tree(sums, lambda first, second: first + second)
 
-    def update_running(self, moments, running_mean, running_var, *, momentum=0.1, running="unbiased"):
+    def _move_running(self, moments, running_mean, running_var, momentum, running):
         """Moves the running statistics in place; "unbiased" (PyTorch) divides by count - 1, "biased" (Keras) by count."""
         if running not in ("unbiased", "biased"):
             raise ValueError(f'batch_norm: running is {running!r}; expected "unbiased" or "biased"')
-        divisor = moments.elements - (running == "unbiased")
-        for average, new in ((running_mean, moments.mean), (running_var, moments.m2 / max(divisor, 1))):
+        variance = moments[2] / array_namespace(moments).maximum(moments[0] - (running == "unbiased"), 1)
+        for average, new in ((running_mean, moments[1]), (running_var, variance)):
             if average is not None:
                 average[...] = (1 - momentum) * average + momentum * new
 
     def recalibrate(self, batches, running_mean, running_var, *, axis=1, running="biased"):
         """Sets the running statistics to those of all batches together, the population's: one extra pass."""
         moments = self.merge([self.statistics(batch, axis) for batch in batches])
-        self.update_running(moments, running_mean, running_var, momentum=1, running=running)
+        self._move_running(moments, running_mean, running_var, 1, running)
 
-    def normalize(self, x, moments, scale=None, shift=None, *, eps=1e-5, axis=1, add=None, activation=None, dropout=0.0,
-                  seed=None, step=0, site=0, offset=0, out=None):  # fmt: skip
-        """(y, saved) with the moments of the whole batch, of which x may be a part."""
-        variance = moments.m2 / max(moments.elements, 1)
+    def normalize(self, x, moments, scale=None, shift=None, running_mean=None, running_var=None, *, momentum=0.1,
+                  eps=1e-5, axis=1, running="unbiased", add=None, activation=None, dropout=0.0, seed=None, step=0, site=0,
+                  offset=0, out=None):  # fmt: skip
+        """(y, saved) in training, with the moments of a batch of which x may be a part."""
+        variance = moments[2] / array_namespace(x).maximum(moments[0], 1)
         place = {"seed": seed, "step": step, "site": site, "offset": offset}
         epilogue = {"activation": activation, "dropout": dropout, **place}
-        return self._apply(x, moments.mean, variance, moments.elements, scale, shift, eps, axis, add, epilogue, out)
+        count = int(moments[0].max()) if moments.size else 0
+        result = self._apply(x, moments[1], variance, count, scale, shift, eps, axis, add, epilogue, out)
+        self._move_running(moments, running_mean, running_var, momentum, running)
+        return result
 
     def _apply(self, x, mean, variance, elements, scale, shift, eps, axis, add, epilogue, out):
         xp, wide, axis = array_namespace(x), compute(x), channel_axis(x, axis)
@@ -165,54 +155,50 @@ class BatchNorm:
                 raise TypeError("batch_norm: training=False needs running_mean and running_var")
             epilogue = {"activation": activation, "dropout": dropout, **place}
             return self._apply(x, running_mean, running_var, 0, scale, shift, eps, axis, add, epilogue, out)
-        moments = self.statistics(x, axis)
-        if moments.elements < 2:
+        count = x.size // max(x.shape[channel_axis(x, axis)], 1)
+        if count < 2:
             raise ValueError(
-                f"batch_norm: x has shape {x.shape}: {moments.elements} values per channel have no variance; "
+                f"batch_norm: x has shape {x.shape}: {count} values per channel have no variance; "
                 "train on more, or give training=False"
             )
+        averages = {"running_mean": running_mean, "running_var": running_var, "momentum": momentum, "running": running}
         rest = {"eps": eps, "axis": axis, "add": add, "activation": activation, "dropout": dropout, "out": out}
-        result = self.normalize(x, moments, scale, shift, **rest, **place)
-        self.update_running(moments, running_mean, running_var, momentum=momentum, running=running)
-        return result
+        return self.normalize(x, self.statistics(x, axis), scale, shift, **averages, **rest, **place)
 
     def _inner(self, dy, saved):
-        """(dz, the normalised x): dz is the gradient of what enters the epilogue, and of `add`."""
+        """(d, the normalised x): d is the gradient of what enters the epilogue, and of `add`."""
         stages, z, normalised = self._recompute(saved)
         return stages.backward(array_namespace(dy), compute(dy), z), normalised
 
     def backward_sums(self, dy, saved):
-        """The BackwardSums of this part of the batch; they are the gradients of shift and scale."""
-        others = tuple(d for d in range(dy.ndim) if d != saved.axis)
+        """Sums over one part of the batch, (2, channels): of d and of d * (x - mean), d as above."""
+        xp, others = array_namespace(dy), tuple(d for d in range(dy.ndim) if d != saved.axis)
         with numpy.errstate(all="ignore"):
-            dz, normalised = self._inner(dy, saved)
-            return BackwardSums(_merging(dz.sum(axis=others)), _merging((dz * normalised).sum(axis=others)))
+            d, normalised = self._inner(dy, saved)
+            sums = [_merging(d.sum(axis=others)), _merging((d * normalised).sum(axis=others)) / saved.inverse_std]
+            return xp.stack(sums)
 
-    def backward_apply(self, dy, saved, sums, dx=None, dadd=None):
-        """(dx, dadd) with the sums of the whole batch."""
+    def backward_apply(self, dy, saved, sums, dx=None, dscale=None, dshift=None, dadd=None):
+        """The gradients of one part with the sums of the whole batch; scale's and shift's are the whole batch's."""
         xp, x, axis = array_namespace(dy), saved.x, saved.axis
         with numpy.errstate(all="ignore"):
-            dz, normalised = self._inner(dy, saved)
-            factor = saved.inverse_std if saved.scale is None else saved.inverse_std * compute(saved.scale)
-            grad = dz
+            grad, normalised = self._inner(dy, saved)
+            dadd = None if saved.add is None else _array(xp, grad.copy(), x.dtype, dadd)
+            by_channel = sums[0], sums[1] * saved.inverse_std
             if saved.elements:
-                means = [spread(total / saved.elements, x, axis, "sums", "batch_norm") for total in sums]
+                means = [spread(total / saved.elements, x, axis, "sums", "batch_norm") for total in by_channel]
                 grad = grad - means[0] - normalised * means[1]
-            grad = grad * spread(factor, x, axis, "scale", "batch_norm")
-            dadd = None if saved.add is None else _array(xp, dz.copy(), x.dtype, dadd)
-            return _array(xp, grad, x.dtype, dx), dadd
+            factor = saved.inverse_std if saved.scale is None else saved.inverse_std * compute(saved.scale)
+            return BatchNormGradients(
+                x=_array(xp, grad * spread(factor, x, axis, "scale", "batch_norm"), x.dtype, dx),
+                scale=None if saved.scale is None else _array(xp, by_channel[1], saved.scale.dtype, dscale),
+                shift=None if saved.shift is None else _array(xp, by_channel[0], saved.shift.dtype, dshift),
+                add=dadd,
+            )
 
     def backward(self, dy, saved, dx=None, dscale=None, dshift=None, dadd=None):
         """BatchNormGradients; the keywords are where they are written."""
-        xp = array_namespace(dy)
-        sums = self.backward_sums(dy, saved)
-        dx, dadd = self.backward_apply(dy, saved, sums, dx, dadd)
-        return BatchNormGradients(
-            x=dx,
-            scale=None if saved.scale is None else _array(xp, sums.dz_xhat, saved.scale.dtype, dscale),
-            shift=None if saved.shift is None else _array(xp, sums.dz, saved.shift.dtype, dshift),
-            add=dadd,
-        )
+        return self.backward_apply(dy, saved, self.backward_sums(dy, saved), dx, dscale, dshift, dadd)
 
     def __repr__(self):
         return "brazen.reference.batch_norm"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The losses in plain array code: each returns (loss, gradient), the gradient of the first argument.
 
-Rows run along `axis`, the last by default. `reduction`: "sum"; "mean", over rows or, in the elementwise losses, over elements (0 where there
+Rows are the last axis where no other is given. `reduction`: "sum"; "mean", over rows or, in the elementwise losses, over elements (0 where there
 are none); "none", one loss for each, with the gradient of their sum. `grad_scale` multiplies the gradient alone. The loss
 is in the compute type, float32 for 16-bit arrays; the gradient has the dtype of the first argument.
 """
@@ -27,14 +27,10 @@ __all__ = [
 ]
 
 
-def _require_axis(x, axis):
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis is {axis}; expected one of the {x.ndim} axes")
-
-
 def _rows(xp, x, other, axis):
     """Both with `axis` last, if `other` has it."""
-    _require_axis(x, axis)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis is {axis}; expected one of the {x.ndim} axes")
     return xp.moveaxis(x, axis, -1), xp.moveaxis(other, axis, -1) if other.ndim == x.ndim else other
 
 
@@ -152,11 +148,9 @@ def sigmoid_cross_entropy(logits, targets, *, pos_weight=None, reduction="mean",
         return _finish(xp, logits, losses, gradient, reduction, grad_scale, out)
 
 
-def multiclass_hinge(scores, labels, *, margin=1.0, axis=-1, reduction="mean", grad_scale=1.0, out=None):
+def multiclass_hinge(scores, labels, *, margin=1.0, reduction="mean", grad_scale=1.0, out=None):
     """The sum over the other classes of max(0, score - score of the label + margin); slope 0 at the kink."""
-    xp = array_namespace(scores)
-    scores, labels = _rows(xp, scores, labels, axis)
-    x = compute(scores)
+    xp, x = array_namespace(scores), compute(scores)
     inside, _ = _labels(labels, scores.shape, None)
     with numpy.errstate(all="ignore"):
         own = _one_hot(xp, inside, scores.shape[-1], x.dtype)
@@ -165,7 +159,7 @@ def multiclass_hinge(scores, labels, *, margin=1.0, axis=-1, reduction="mean", g
         above = (excess > 0).astype(x.dtype)
         gradient = above - own * above.sum(axis=-1, keepdims=True)
         losses = xp.maximum(excess, 0).sum(axis=-1)
-        return _finish(xp, scores, losses, gradient, reduction, grad_scale, out, axis=axis)
+        return _finish(xp, scores, losses, gradient, reduction, grad_scale, out)
 
 
 def _elementwise(losses_of, prediction, target, reduction, grad_scale, out):
@@ -208,12 +202,11 @@ def huber(prediction, target, *, delta=1.0, reduction="mean", grad_scale=1.0, ou
     return _elementwise(losses_of, prediction, target, reduction, grad_scale, out)
 
 
-def kl_divergence(log_probabilities, target, *, log_target=False, axis=-1, reduction="mean", grad_scale=1.0, out=None):
-    """sum(t * (log t - log_probabilities)) along `axis`, t the target or its exponential; 0 where t is 0."""
+def kl_divergence(log_probabilities, target, *, log_target=False, reduction="mean", grad_scale=1.0, out=None):
+    """sum(t * (log t - log_probabilities)) over the last axis, t the target or its exponential; 0 where t is 0."""
     xp, x, target = _pair(log_probabilities, target, "target")
-    _require_axis(x, axis)
     with numpy.errstate(all="ignore"):
         probability = xp.exp(target) if log_target else target
         logs = target if log_target else xp.log(target)
-        losses = xp.where(probability == 0, 0, probability * (logs - x)).sum(axis=axis)
+        losses = xp.where(probability == 0, 0, probability * (logs - x)).sum(axis=-1)
         return _finish(xp, log_probabilities, losses, -probability, reduction, grad_scale, out)
