@@ -46,6 +46,8 @@ OPTIONS = {
     "ema": 0.9,
     "copy_to": "bfloat16",
     "skip_nonfinite": True,
+    "agc": 0.1,
+    "max_norm": 2.0,
 }
 
 

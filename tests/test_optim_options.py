@@ -21,6 +21,12 @@ OPTIONS = [
     {"l1": 0.1},
     {"l2": 0.1},
     {"maximize": True},
+    {"agc": 0.1},
+    {"agc": 0.1, "unit_axis": 0, "agc_eps": 0.5, "l2": 0.1, "clip_value": 0.5},
+    {"agc": 0.1, "unit_axis": 1, "weight_decay": 0.1},
+    {"max_norm": 0.7},
+    {"max_norm": 0.7, "unit_axis": 0, "ema": 0.9},
+    {"max_norm": 0.7, "unit_axis": 1},
     {"ema": 0.9},
     {"ema": 0.9, "ema_bias_correction": True},
     {"clip_norm": 0.5, "clip_value": 0.01, "l1": 0.1, "l2": 0.1, "weight_decay": 0.1, "ema": 0.9, "maximize": True},
@@ -30,7 +36,11 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o))
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_options_follow_the_reference(name, options):
-    shapes = [shape for shape in SHAPES if shape != ()]  # the reference's corrected average of one number is no array
+    shapes = [(3, 4, 5), (1100, 3), (3, 70), *(shape for shape in SHAPES if shape != ())]
+    if options.get("unit_axis") == 1:
+        shapes = [
+            shape for shape in shapes if len(shape) > 1
+        ]  # the reference's corrected average of one number is no array
     params = optim_cases.arrays(shapes, "float64")
     truth = [p.copy() for p in params]
     opt, rule = bz.optim.get(name)(params, lr=0.1, **options), reference.optim.get(name)(lr=0.1, **options)
@@ -115,6 +125,18 @@ def test_norms_of_the_report():
     assert report.grad_norm == pytest.approx(float(norm(grads)), rel=1e-12)
     with pytest.raises(ValueError, match="report_norms=True"):
         _ = bz.optim.SGD([np.zeros(1)]).step([np.zeros(1)]).groups
+
+
+def test_max_norm_shrinks_only_what_is_over_it():
+    weight = np.array([[3.0, 0.1], [4.0, 0.2]])
+    bz.optim.SGD([weight], lr=1.0, max_norm=1.0).step([np.zeros((2, 2))])
+    assert weight[:, 0] == pytest.approx([0.6, 0.8]) and weight[:, 1].tolist() == [0.1, 0.2]
+    for dtype in ("float16", "float32"):
+        weight = np.array([[3.0, 4.0], [0.5, 0.25]], dtype)
+        opt = bz.optim.SGD([weight], lr=1.0, max_norm=1.0, unit_axis=0, copy_to="float64", ema=0.0)
+        opt.step([np.zeros((2, 2), dtype)])
+        assert weight.astype("float64") == pytest.approx(np.array([[0.6, 0.8], [0.5, 0.25]]), rel=1e-3)
+        assert (opt.copies[0] == weight).all() and (opt.averages[0] == weight).all(), "after max_norm"
 
 
 def test_exclusions():

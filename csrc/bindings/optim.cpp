@@ -40,6 +40,7 @@ void add_optim(py::module_& module) {
       .def(py::init<const py::list&, const py::list&, const std::vector<std::string>&, const std::vector<int>&>(),
            "containers"_a, "keys"_a, "names"_a, "groups"_a)
       .def("set", &TensorList::set, "role"_a, "arrays"_a)
+      .def("set_units", &TensorList::set_units, "max_norm"_a, "agc"_a)
       .def("set_axes", &TensorList::set_axes, "arrays"_a)
       .def("bind", &TensorList::bind, "grads"_a)
       .def("step", &TensorList::step, "rule"_a, "grads"_a, "settings"_a, "options"_a)

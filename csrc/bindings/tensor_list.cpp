@@ -17,7 +17,7 @@ namespace {
 constexpr const char* kOperation = "optim";
 // Giving the GIL away and taking it back costs about 0.1 us uncontended, far more contended.
 constexpr int64_t kReleaseElements = 64 << 10;
-constexpr int kGroupSettings = kMaxHyper + 7;
+constexpr int kGroupSettings = kMaxHyper + 10;
 
 py::detail::PyArray_Proxy* numpy_array(PyObject* object) {
   static PyTypeObject* const ndarray = reinterpret_cast<PyTypeObject*>(py::detail::npy_api::get().PyArray_Type_);
@@ -142,6 +142,25 @@ void TensorList::set(int role, const py::list& arrays) {
     throw ValueMismatch("optim: role " + std::to_string(role) + " with " + std::to_string(arrays.size()) +
                         " arrays; expected one array for each of " + std::to_string(size()) + " parameters");
   for (int64_t i = 0; i < size(); ++i) describe(i, role, arrays[i]);
+}
+
+void TensorList::set_units(const std::vector<std::pair<int64_t, int64_t>>& max_norm,
+                           const std::vector<std::pair<int64_t, int64_t>>& agc) {
+  const Busy busy(*this);
+  const auto read = [&](const std::vector<std::pair<int64_t, int64_t>>& given) {
+    std::vector<UnitView> views;
+    if (!given.empty() && static_cast<int64_t>(given.size()) != size())
+      throw ValueMismatch("optim: units of another number of tensors");
+    for (size_t i = 0; i < given.size(); ++i) {
+      const auto [units, inner] = given[i];
+      if (units < 0 || inner < 0 || (units > 0 && entries_[i].size > 0 && entries_[i].size % (units * inner) != 0))
+        throw ValueMismatch("optim: " + slots_[i].name + " does not divide into these units");
+      views.push_back({units, inner});
+    }
+    return views;
+  };
+  max_norm_units_ = read(max_norm);
+  agc_units_ = read(agc);
 }
 
 void TensorList::set_axes(const py::list& arrays) {
@@ -314,6 +333,7 @@ py::tuple TensorList::step(int rule, const py::object& grads, const std::vector<
     value += kMaxHyper;
     group.decay = value[0], group.l1 = value[1], group.l2 = value[2], group.clip_value = value[3];
     group.average = value[4], group.corrected = value[5], group.clips = value[6];
+    group.max_norm = value[7], group.agc = value[8], group.agc_eps = value[9];
   }
   UpdateCall call{};
   call.rule = rule;
@@ -321,6 +341,8 @@ py::tuple TensorList::step(int rule, const py::object& grads, const std::vector<
   call.describe(entries_, *cut_);
   if (axes_.empty() && cpu::is_factored(rule)) throw ValueMismatch("optim: this rule needs set_axes");
   call.axes = axes_.data();
+  call.max_norm_units = max_norm_units_.empty() ? nullptr : max_norm_units_.data();
+  call.agc_units = agc_units_.empty() ? nullptr : agc_units_.data();
   call.tensor_memory = tensor_memory_.data();
   call.grad_scale = options[0], call.clip_norm = options[1];
   call.skip_nonfinite = options[2] != 0, call.zero_grads = options[3] != 0, call.wants_norms = options[4] != 0;

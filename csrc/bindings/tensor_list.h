@@ -20,6 +20,9 @@ class TensorList {
 
   // Arrays the optimizer owns, one for each parameter, None where there is none: states, averages, copies.
   void set(int role, const py::list& arrays);
+  // (units, inner) of each parameter, for max_norm and for adaptive clipping; empty where no group asks for it.
+  void set_units(const std::vector<std::pair<int64_t, int64_t>>& max_norm,
+                 const std::vector<std::pair<int64_t, int64_t>>& agc);
   // For each parameter its second moments by axes, of the compute type.
   void set_axes(const py::list& arrays);
   // Gradients that stay where they are: step(None) then uses them.
@@ -68,6 +71,7 @@ class TensorList {
   std::vector<TensorEntry> entries_;
   std::unique_ptr<Cut> cut_;
   std::vector<GroupStep> groups_;
+  std::vector<UnitView> max_norm_units_, agc_units_;
   std::vector<Axes> axes_;
   py::list axis_arrays_;
   std::vector<double> tensor_memory_;

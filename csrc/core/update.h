@@ -65,6 +65,11 @@ struct Cut {
   }
 };
 
+// How one tensor divides into units: element i belongs to unit i / inner % units. No units: the tensor is left alone.
+struct UnitView {
+  int64_t units, inner;
+};
+
 // The second moments of one tensor by its axes, for a factored rule: contiguous, of the compute type.
 struct Axes {
   int32_t count;  // of axes of the tensor, at least 1
@@ -80,11 +85,13 @@ struct GroupStep {
   StepMemory memory;
   double decay = 1;  // multiplies the parameter before the rule
   double l1 = 0, l2 = 0;
-  double clip_value = 0;    // 0: off
-  double average = 0;       // what the average of the weights keeps at a step
-  double corrected = 0;     // nonzero: the average starts at nothing, and its missing mass is made up for
-  double clips = 1;         // 0: the norm neither counts nor scales this group's gradients
-  double average_keep = 0;  // of this step
+  double clip_value = 0;        // 0: off
+  double average = 0;           // what the average of the weights keeps at a step
+  double corrected = 0;         // nonzero: the average starts at nothing, and its missing mass is made up for
+  double clips = 1;             // 0: the norm neither counts nor scales this group's gradients
+  double max_norm = 0;          // of a unit's weights after the step; 0: off
+  double agc = 0, agc_eps = 0;  // bound of a unit's gradient norm, in norms of its weights; 0: off
+  double average_keep = 0;      // of this step
   // The rule's members, as float and as double.
   alignas(8) unsigned char coefficients[2][kMaxCoefficients * sizeof(double)];
 
@@ -96,8 +103,10 @@ struct UpdateCall {
   int32_t group_count;
   GroupStep* groups;
   const TensorEntry* tensors;
-  const Axes* axes;       // one a tensor, for a factored rule
-  double* tensor_memory;  // what a layerwise rule remembers of each tensor
+  const UnitView* max_norm_units;  // one a tensor, where a group has max_norm; else null
+  const UnitView* agc_units;       // likewise
+  const Axes* axes;                // one a tensor, for a factored rule
+  double* tensor_memory;           // what a layerwise rule remembers of each tensor
   const Piece* pieces;
   const int64_t* units;  // unit u is pieces [units[u], units[u + 1])
   int64_t tensor_count, piece_count, unit_count, element_count, chunk_count;

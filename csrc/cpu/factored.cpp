@@ -7,21 +7,13 @@
 
 #include "factored_kernels.h"
 #include "threads.h"
+#include "units.h"
 #include "work.h"
 
 namespace brazen::cpu {
 namespace {
 
 constexpr int64_t kElementPicoseconds = 500;
-
-template <class T>
-double sum_of_squares(const KernelTable& table, const T* x, int64_t n) {
-  std::vector<double> partials(chunk_count(n));
-  for (int64_t start = 0; start < n; start += kChunkRows)
-    partials[start / kChunkRows] =
-        table.updates->squares[sizeof(T) == 8](x + start, std::min<int64_t>(kChunkRows, n - start)).sum;
-  return merge_chunks(partials.data(), static_cast<int64_t>(partials.size()), 1);
-}
 
 // Both means of the squares of one matrix enter the averages.
 template <class T>
@@ -30,18 +22,9 @@ void average_axes(const KernelTable& table, const Adafactor<T>& rule, const T* g
   for (int64_t row = 0; row < rows; ++row)
     row_average[row] =
         rule.blend(row_average[row], T(sum_of_squares(table, grad + row * columns, columns) / double(columns)));
-  const int64_t chunks = chunk_count(rows);
-  std::vector<double> partials(chunks * kColumns);
-  for (int64_t first = 0; first < columns; first += kColumns) {
-    const int64_t width = std::min<int64_t>(kColumns, columns - first);
-    for (int64_t chunk = 0; chunk < chunks; ++chunk)
-      table.factored->column_squares[sizeof(T) == 8](grad + chunk * kChunkRows * columns + first,
-                                                     std::min<int64_t>(kChunkRows, rows - chunk * kChunkRows), columns,
-                                                     width, partials.data() + chunk * kColumns);
-    for (int64_t j = 0; j < width; ++j)
-      column_average[first + j] =
-          rule.blend(column_average[first + j], T(merge_chunks(partials.data() + j, chunks, kColumns) / double(rows)));
-  }
+  std::vector<double> sums(columns);
+  column_sums(table, grad, rows, columns, sums.data());
+  for (int64_t j = 0; j < columns; ++j) column_average[j] = rule.blend(column_average[j], T(sums[j] / double(rows)));
 }
 
 template <class T>

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "runs.h"
 #include "scratch.h"
@@ -89,6 +90,22 @@ class Step {
       measure_tiles<float>(tensor, piece, first, second);
   }
 
+  double scale_of(const GroupStep& group) const {
+    return group.clips != 0 ? call_.grad_scale * clip_ : call_.grad_scale;
+  }
+
+  // What follows the rule, where that had to wait for the tensor as a whole.
+  void finish(const Piece& piece) const {
+    const TensorEntry& tensor = call_.tensors[piece.tensor];
+    if (tensor.is_double())
+      finish_tiles<double>(tensor, piece);
+    else
+      finish_tiles<float>(tensor, piece);
+  }
+
+  // One factor a unit of each tensor, before the penalties; empty where a tensor has none.
+  void set_unit_factors(const std::vector<std::vector<double>>* factors) { unit_factors_ = factors; }
+
   // What the rule sees of one tile; the prepared gradient where the options ask for one.
   template <class T>
   UpdateRun load_tile(const TensorEntry& tensor, int64_t index, int64_t n, const Tiles<T>& tiles) const {
@@ -101,7 +118,19 @@ class Step {
                   group.decay,
                   1};
     for (int k = 0; k < states_; ++k) run.states[k] = load(table_, tensor, kFirstState + k, index, n, tiles);
-    if (group.prepares()) {
+    const int64_t number = &tensor - call_.tensors;
+    if (unit_factors_ && !(*unit_factors_)[number].empty()) {
+      T* grad = tiles[Tiles<T>::kPrepared];
+      GroupStep bounds, penalties;
+      bounds.clip_value = group.clip_value;
+      penalties.l1 = group.l1, penalties.l2 = group.l2;
+      table_.updates->prepare[sizeof(T) == 8](bounds, run, grad);
+      const UnitView& view = call_.agc_units[number];
+      for (int64_t i = 0; i < n; ++i) grad[i] *= T((*unit_factors_)[number][(index + i) / view.inner % view.units]);
+      run.grad = grad;
+      run.grad_scale = 1;
+      if (penalties.prepares()) table_.updates->prepare[sizeof(T) == 8](penalties, run, grad);
+    } else if (group.prepares()) {
       table_.updates->prepare[sizeof(T) == 8](group, run, tiles[Tiles<T>::kPrepared]);
       run.grad = tiles[Tiles<T>::kPrepared];
       run.grad_scale = 1;
@@ -116,7 +145,8 @@ class Step {
     const uint8_t dtype = tensor.dtypes[kParam];
     same = same && dtype >= static_cast<uint8_t>(DType::float32) && tensor.dtypes[kGrad] == dtype;
     for (int k = 0; k < states_; ++k) same = same && tensor.dtypes[kFirstState + k] == dtype;
-    return same && !call_.groups[tensor.group].prepares();
+    const bool units = unit_factors_ && !(*unit_factors_)[&tensor - call_.tensors].empty();
+    return same && !units && !call_.groups[tensor.group].prepares();
   }
 
   void run_direct(const TensorEntry& tensor, const Piece& piece) const {
@@ -175,18 +205,34 @@ class Step {
     store(tensor, kParam, index, n, param, tiles);
     // What follows sees the parameter as it is stored.
     if (is_16_bit(tensor.dtype(kParam))) param = load(table_, tensor, kParam, index, n, tiles);
-    if (tensor.data[kAverage]) {
-      T* mean = load(table_, tensor, kAverage, index, n, tiles);
-      kernels.average[type](group.average_keep, param, mean, n);
-      store(tensor, kAverage, index, n, mean, tiles);
-    }
-    if (tensor.data[kCopy]) store(tensor, kCopy, index, n, param, tiles);
-    if (call_.zero_grads) zero_grad(tensor, index, n);
+    if (!call_.max_norm_units) finish_tile(tensor, index, n, param, tiles);
     if (weights_) {
       const int64_t chunk = tensor.first_chunk + index / kTile;
       weights_[chunk] = kernels.squares[type](tiles[Tiles<T>::kBefore], n).sum;
       updates_[chunk] = kernels.difference_squares[type](param, tiles[Tiles<T>::kBefore], n).sum;
     }
+  }
+
+  template <class T>
+  void finish_tiles(const TensorEntry& tensor, const Piece& piece) const {
+    const Tiles<T> tiles;
+    for (int64_t index = piece.begin; index < piece.end; index += kTile) {
+      const int64_t n = std::min(kTile, piece.end - index);
+      finish_tile(tensor, index, n, load(table_, tensor, kParam, index, n, tiles), tiles);
+    }
+  }
+
+  template <class T>
+  void finish_tile(const TensorEntry& tensor, int64_t index, int64_t n, T* param, const Tiles<T>& tiles) const {
+    const GroupStep& group = call_.groups[tensor.group];
+    constexpr int type = sizeof(T) == 8;
+    if (tensor.data[kAverage]) {
+      T* mean = load(table_, tensor, kAverage, index, n, tiles);
+      table_.updates->average[type](group.average_keep, param, mean, n);
+      store(tensor, kAverage, index, n, mean, tiles);
+    }
+    if (tensor.data[kCopy]) store(tensor, kCopy, index, n, param, tiles);
+    if (call_.zero_grads) zero_grad(tensor, index, n);
   }
 
   template <class T>
@@ -196,15 +242,12 @@ class Step {
   }
 
   double factor_of(int64_t tensor) const { return factors_ ? factors_[tensor] : 1; }
-  double scale_of(const GroupStep& group) const {
-    return group.clips != 0 ? call_.grad_scale * clip_ : call_.grad_scale;
-  }
-
   const UpdateCall& call_;
   const KernelTable& table_ = kernels();
   double clip_;
   const double* factors_;       // one a tensor, of a layerwise rule; else null
   double *weights_, *updates_;  // null where no norms are wanted
+  const std::vector<std::vector<double>>* unit_factors_ = nullptr;
   int states_ = 0;
 };
 

@@ -12,6 +12,7 @@
 #include "float_state.h"
 #include "tensor_step.h"
 #include "threads.h"
+#include "units.h"
 #include "work.h"
 
 namespace brazen::cpu {
@@ -31,11 +32,10 @@ void each_piece(const UpdateCall& call, Body&& body) {
   for (int64_t number = 0; number < call.unit_count; ++number) unit(number);
 }
 
-std::vector<double> layer_factors(const UpdateCall& call, double clip) {
-  if (is_factored(call.rule)) return factored_directions(call, Step(call, clip, nullptr, nullptr, nullptr));
+std::vector<double> layer_factors(const UpdateCall& call, const Step& step) {
+  if (is_factored(call.rule)) return factored_directions(call, step);
   if (!kernels().updates->measure[call.rule][0]) return {};
   std::vector<double> first(call.chunk_count), second(call.chunk_count), factors(call.tensor_count, 1.0);
-  const Step step(call, clip, nullptr, nullptr, nullptr);
   each_piece(call, [&](const Piece& piece) { step.measure(piece, first.data(), second.data()); });
   for (int64_t i = 0; i < call.tensor_count; ++i) {
     const TensorEntry& tensor = call.tensors[i];
@@ -161,9 +161,17 @@ UpdateReport run(const UpdateCall& call, GroupReport* groups) {
 
   for (int group = 0; group < call.group_count; ++group) begin_step(call.rule, call.groups[group]);
   std::vector<double> weights(groups ? call.chunk_count : 0), updates(weights.size());
-  const std::vector<double> factors = layer_factors(call, clip);
-  each_piece(call, Step(call, clip, factors.empty() ? nullptr : factors.data(), groups ? weights.data() : nullptr,
-                        updates.data()));
+  Step measuring(call, clip, nullptr, nullptr, nullptr);
+  const std::vector<std::vector<double>> unit_factors = agc_factors(call, measuring);
+  if (call.agc_units) measuring.set_unit_factors(&unit_factors);
+  const std::vector<double> factors = layer_factors(call, measuring);
+  Step step(call, clip, factors.empty() ? nullptr : factors.data(), groups ? weights.data() : nullptr, updates.data());
+  if (call.agc_units) step.set_unit_factors(&unit_factors);
+  each_piece(call, step);
+  if (call.max_norm_units) {
+    limit_units(call);
+    each_piece(call, [&](const Piece& piece) { step.finish(piece); });
+  }
   if (groups) {
     for (int group = 0; group < call.group_count; ++group) {
       groups[group].weight_norm = group_norm(call, group, weights);

@@ -96,6 +96,15 @@ class TensorList:
     def param(self, index: typing.SupportsInt | typing.SupportsIndex) -> typing.Any: ...
     def set(self, role: typing.SupportsInt | typing.SupportsIndex, arrays: list) -> None: ...
     def set_axes(self, arrays: list) -> None: ...
+    def set_units(
+        self,
+        max_norm: collections.abc.Sequence[
+            tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]
+        ],
+        agc: collections.abc.Sequence[
+            tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]
+        ],
+    ) -> None: ...
     def step(
         self,
         rule: typing.SupportsInt | typing.SupportsIndex,

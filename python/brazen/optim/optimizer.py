@@ -28,6 +28,9 @@ class Optimizer:
     weight_decay, decoupled_weight_decay: `grad + weight_decay w`, or decoupled `w (1 - lr weight_decay)`; the default is what
         the rule's name says. l1, l2: coupled penalties `l1 |w|` and `l2 / 2 w²`.
     clip_norm, clip_value: bounds of the norm of all gradients together, and then of each element.
+    agc, agc_eps: adaptive clipping (Brock 2021): a unit's gradient norm is held to agc * max(|w|, agc_eps).
+    max_norm: a unit's weights are shrunk to this norm after the step. A unit is an index of unit_axis: -1 for weights
+        (inputs, units), 0 for (units, inputs, …). Arrays of fewer than two axes are one unit to agc, and none to max_norm.
     ema: an average of the weights, `average = ema average + (1 - ema) w`, started at the weights; or, with
         ema_bias_correction, at nothing and corrected, so that it is w after the first step. See `averages`.
     copy_to: a dtype, or arrays, that receive the new weights, such as "bfloat16". See `copies`.
@@ -171,6 +174,12 @@ class Optimizer:
                 shapes = self.axis_states(tuple(slot.array.shape))
                 self._axes.append({n: parameters.filled_as(slot.array, shape) for n, shape in shapes.items()})
             self._list.set_axes([list(made.values()) for made in self._axes])
+        axis, shapes = self.options["unit_axis"], [tuple(slot.array.shape) for slot in self._slots]
+        limited, clipped = (any(group[n] is not None for group in self.groups) for n in ("max_norm", "agc"))
+        self._list.set_units(
+            [parameters.units_of(shape, axis, False) for shape in shapes] if limited else [],
+            [parameters.units_of(shape, axis, True) for shape in shapes] if clipped else [],
+        )
         self._averages = self._copies = None
         if self.options["ema"] is not None:
             # A 16-bit average would not move: 0.995 of it rounds back to it.
@@ -302,6 +311,9 @@ class Optimizer:
             resolve(self.options["ema"], self._steps) or 0.0,
             float(self.options["ema_bias_correction"]),
             0.0 if "clip_norm" in excluded else 1.0,
+            0.0 if "max_norm" in excluded else h["max_norm"] or 0.0,
+            0.0 if "agc" in excluded else h["agc"] or 0.0,
+            h["agc_eps"],
         ]
         return values
 

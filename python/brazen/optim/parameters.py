@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,19 @@ class Slot:
 
 def is_array(x) -> bool:
     return hasattr(x, "dtype") and hasattr(x, "shape")
+
+
+def units_of(shape, unit_axis: int, whole: bool) -> tuple[int, int]:
+    """How many units an array has, and how many elements in a row belong to one; (0, 0) where it has none.
+
+    >>> units_of((4, 3), -1, False), units_of((4, 3), 0, False), units_of((3,), -1, False), units_of((3,), -1, True)
+    ((3, 1), (4, 3), (0, 0), (1, 3))
+    """
+    size = math.prod(shape)
+    if len(shape) < 2 or not size:
+        return (1, size) if whole and size else (0, 0)
+    axis = range(len(shape))[unit_axis]
+    return shape[axis], math.prod(shape[axis + 1 :])
 
 
 def walk(tree, name: str, group: int, slots: list[Slot]) -> None:

@@ -7,10 +7,19 @@ import math
 from typing import Any
 
 # Options of every rule: what a group may set for itself, and what holds for a whole step.
-GROUP_OPTIONS: dict[str, Any] = {"decoupled_weight_decay": None, "l1": 0.0, "l2": 0.0, "clip_value": None}
+GROUP_OPTIONS: dict[str, Any] = {
+    "decoupled_weight_decay": None,
+    "l1": 0.0,
+    "l2": 0.0,
+    "clip_value": None,
+    "agc": None,
+    "agc_eps": 1e-3,
+    "max_norm": None,
+}
 STEP_OPTIONS: dict[str, Any] = {
     "maximize": False,
     "clip_norm": None,
+    "unit_axis": -1,
     "ema": None,
     "ema_bias_correction": False,
     "copy_to": None,
@@ -24,7 +33,7 @@ STEP_OPTIONS: dict[str, Any] = {
 _BOUNDS = {
     "lr": (0, math.inf), "betas": (0, 1), "eps": (0, math.inf), "momentum": (0, math.inf), "alpha": (0, math.inf),
     "rho": (0, 1), "weight_decay": (0, math.inf), "l1": (0, math.inf), "l2": (0, math.inf), "lr_decay": (0, math.inf),
-    "clip_norm": (0, math.inf), "clip_value": (0, math.inf), "ema": (0, 1), "initial_accumulator_value": (0, math.inf),
+    "clip_norm": (0, math.inf), "clip_value": (0, math.inf), "agc": (0, math.inf), "max_norm": (0, math.inf), "ema": (0, 1), "initial_accumulator_value": (0, math.inf),
 }  # fmt: skip
 _CHOICES = {"eps_mode": ("inside", "outside", "none"), "initial": (None, "zero", "gradient")}
 
