@@ -174,11 +174,11 @@ class Optimizer:
                 shapes = self.axis_states(tuple(slot.array.shape))
                 self._axes.append({n: parameters.filled_as(slot.array, shape) for n, shape in shapes.items()})
             self._list.set_axes([list(made.values()) for made in self._axes])
-        axis, shapes = self.options["unit_axis"], [tuple(slot.array.shape) for slot in self._slots]
+        axis, extents = self.options["unit_axis"], [tuple(slot.array.shape) for slot in self._slots]
         limited, clipped = (any(group[n] is not None for group in self.groups) for n in ("max_norm", "agc"))
         self._list.set_units(
-            [parameters.units_of(shape, axis, False) for shape in shapes] if limited else [],
-            [parameters.units_of(shape, axis, True) for shape in shapes] if clipped else [],
+            [parameters.units_of(shape, axis, False) for shape in extents] if limited else [],
+            [parameters.units_of(shape, axis, True) for shape in extents] if clipped else [],
         )
         self._averages = self._copies = None
         if self.options["ema"] is not None:
