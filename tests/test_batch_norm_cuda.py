@@ -11,6 +11,7 @@ import pytest
 import samples
 from brazen import _core
 from emulation import build
+from test_batch_norm import CHAINS, Problem
 from test_cuda_emulated import cupy  # noqa: F401
 from tolerance import DTYPES, same_bits
 
@@ -79,3 +80,29 @@ def test_merging(cupy):  # noqa: F811
 def test_misaligned_arrays_are_refused(cupy):  # noqa: F811
     with pytest.raises(ValueError, match=r"batch_norm: an array's elements do not lie at multiples of their size"):
         bz.batch_norm.statistics(cupy.on_device(layouts.misaligned(np.ones((4, 3), "float32"))))
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_both_passes(cupy, dtype, training):  # noqa: F811
+    """Forward with its whole chain, backward without: results, gradients and running statistics."""
+    for shape in [(3, 5, 7, 7), (1100, 3), (5, 64), (9, 31, 20, 6)]:
+        problem = Problem(shape, dtype, CHAINS[4], training=training)
+        y, _, running = problem.forward()
+        for change in ORDERS[:3]:
+            convert = lambda a: None if a is None else cupy.on_device(a)  # noqa: E731
+            moved = [convert(r.copy()) for r in problem.running]
+            add, x = convert(change(problem.add)), convert(change(problem.x))
+            parameters = convert(problem.scale), convert(problem.shift)
+            result, _ = bz.batch_norm(x, *parameters, *moved, add=add, **problem.options)
+            for given, wanted in zip([result, *moved], [y, *running]):
+                wrong = same_bits(given.get(), wanted)
+                assert not wrong, f"{shape} {change.__name__}: {wrong}"
+
+            _, saved = bz.batch_norm(x, *parameters, *moved, add=add, training=training)
+            host = [r.copy() for r in problem.running] if training else [r.get() for r in moved]
+            _, own = bz.batch_norm(problem.x, problem.scale, problem.shift, *host, add=problem.add, training=training)
+            expected = bz.batch_norm.backward(problem.dy, own)
+            for given, wanted in zip(bz.batch_norm.backward(convert(change(problem.dy)), saved), expected):
+                wrong = same_bits(given.get(), wanted)
+                assert not wrong, f"{shape} {change.__name__} backward: {wrong}"
