@@ -68,7 +68,7 @@ def _in_tree(items, join):
     """Neighbours are joined first, as the fixed shape of reductions has it."""
     items = list(items)
     if not items:
-        raise ValueError("batch_norm: nothing to merge")
+        raise ValueError("batch_norm: partials is empty; expected at least one")
     while len(items) > 1:
         items = [join(*items[i : i + 2]) if i + 1 < len(items) else items[i] for i in range(0, len(items), 2)]
     return items[0]
