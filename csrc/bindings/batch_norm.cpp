@@ -179,7 +179,7 @@ py::tuple forward(const py::object& x_object, const py::object& moments_object, 
   Chain& chain = pass.chain = empty_chain();
   chain.center = chain.factor = chain.shift = true;
   chain.add = given(add_object);
-  set_activation(chain, activation, kName);
+  set_activation(chain, activation, kName, x.dtype);
   const int64_t first_index = set_noise(chain, noise, kName);
   pass.direction = Direction::forward;
   pass.fresh = !given(out_object);
@@ -255,7 +255,7 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
   call.coefficients = coefficients.data;
 
   Chain chain = empty_chain();
-  set_activation(chain, activation, kName);
+  set_activation(chain, activation, kName, x.dtype);
   const int64_t first_index = set_noise(chain, noise, kName);
   const bool active = chain.activation >= 0;
   call.computed = active || chain.noise != Noise::none;

@@ -80,7 +80,7 @@ Arguments read_arguments(const py::object& reference, const char* reference_name
   if ((chain.shift = given(bias)))
     arguments.bias = read_coefficients(bias, {operation_text, "bias"}, x, arguments.axis);
   if ((chain.add = given(add))) arguments.add = read_like(add, {operation_text, "add"}, x, "the shape of x");
-  set_activation(chain, activation, operation_text);
+  set_activation(chain, activation, operation_text, x.dtype);
   arguments.first_index = set_noise(chain, noise, operation_text);
   arguments.noise_shape = read_noise_shape(noise_shape, x);
   return arguments;
@@ -227,7 +227,7 @@ Chain empty_chain() {
   return chain;
 }
 
-void set_activation(Chain& chain, const py::object& activation, const char* operation) {
+void set_activation(Chain& chain, const py::object& activation, const char* operation, DType dtype) {
   if (!given(activation)) return;
   const Argument argument{operation, "activation"};
   if (!is_kernel(activation.ptr()))
@@ -240,10 +240,12 @@ void set_activation(Chain& chain, const py::object& activation, const char* oper
   chain.activation = kernel.operation;
   for (int p = 0; p < kMaxParameters; ++p) chain.activation_parameters[p] = kernel.parameters[p];
   const OperationInfo& info = kRegistry.operations[kernel.operation].info;
-  for (int p = 0; p < info.parameter_count(); ++p)
+  for (int p = 0; p < info.parameter_count(); ++p) {
     if (chain.activation_parameters[p] != chain.activation_parameters[p])
       throw TypeMismatch(argument + info.name + " needs its " + info.parameters[p].name + "; pass bz." + info.name +
                          ".with_(" + info.parameters[p].name + "=...)");
+    require_domain(info.name, info.parameters[p], chain.activation_parameters[p], dtype);
+  }
 }
 
 int64_t set_noise(Chain& chain, const py::object& noise, const char* operation) {

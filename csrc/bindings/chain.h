@@ -8,7 +8,7 @@
 namespace brazen::bindings {
 
 // None, or an activation of one argument (a Kernel).
-void set_activation(Chain& chain, const py::object& activation, const char* operation);
+void set_activation(Chain& chain, const py::object& activation, const char* operation, DType dtype);
 
 // None, or (kind, threshold, scale, kept_shift, dropped, seed, step, site, first_index); returns first_index.
 int64_t set_noise(Chain& chain, const py::object& noise, const char* operation);
