@@ -40,6 +40,11 @@ struct CudaLibrary {
   decltype(&brazen_cuda_batch_norm_backward) batch_norm_backward = nullptr;
   decltype(&brazen_cuda_chain) chain = nullptr;
   decltype(&brazen_cuda_fill) fill = nullptr;
+  decltype(&brazen_cuda_row_loss) row_loss = nullptr;
+  decltype(&brazen_cuda_element_loss) element_loss = nullptr;
+  decltype(&brazen_cuda_row_map) row_map = nullptr;
+  decltype(&brazen_cuda_row_norm) row_norm = nullptr;
+  decltype(&brazen_cuda_row_lengths) row_lengths = nullptr;
 };
 
 template <class Function>
@@ -67,7 +72,12 @@ CudaLibrary open_library(const std::string& path) {
       !find(library, "brazen_cuda_channel_sums", library.channel_sums) ||
       !find(library, "brazen_cuda_batch_norm", library.batch_norm) ||
       !find(library, "brazen_cuda_batch_norm_backward", library.batch_norm_backward) ||
-      !find(library, "brazen_cuda_chain", library.chain) || !find(library, "brazen_cuda_fill", library.fill))
+      !find(library, "brazen_cuda_chain", library.chain) || !find(library, "brazen_cuda_fill", library.fill) ||
+      !find(library, "brazen_cuda_row_loss", library.row_loss) ||
+      !find(library, "brazen_cuda_element_loss", library.element_loss) ||
+      !find(library, "brazen_cuda_row_map", library.row_map) ||
+      !find(library, "brazen_cuda_row_norm", library.row_norm) ||
+      !find(library, "brazen_cuda_row_lengths", library.row_lengths))
     return library;
   cuda::Description description{};
   char message[512] = "";
@@ -158,37 +168,42 @@ namespace {
 // What a row operation costs, roughly: decides only about the GIL.
 constexpr int64_t kRowPicoseconds = 200;
 
-void require_cpu(const ArrayView& x, const char* operation) {
-  if (x.device != kHost)
-    throw ValueMismatch(std::string(operation) + ": the arrays are on a CUDA device; expected them on the CPU");
+template <class List>
+const char* name_of(int number) {
+  const char* name = "";
+  List::template for_each<float>([&]<class Op>(int i) {
+    if (i == number) name = Op::info.name;
+  });
+  return name;
 }
 
 }  // namespace
 
 int64_t execute(const RowLossCall& call, const ArrayView& x) {
-  require_cpu(x, "loss");
-  return run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+  if (x.device == kHost) return run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+  launch(call, usable_library().row_loss, x, name_of<RowLosses>(call.operation));
+  return -1;
 }
 
 void execute(const ElementLossCall& call, const ArrayView& x) {
-  require_cpu(x, "loss");
-  run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+  if (x.device == kHost) return run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+  launch(call, usable_library().element_loss, x, name_of<ElementLosses>(call.operation));
 }
 
 void execute(const RowMapCall& call, const ArrayView& x) {
   if (call.arrays.size() == 0) return;
-  require_cpu(x, "softmax");
-  run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+  if (x.device == kHost) return run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+  launch(call, usable_library().row_map, x, name_of<RowMaps>(call.operation));
 }
 
 void execute(const RowNormCall& call, const ArrayView& x, const char* operation) {
-  require_cpu(x, operation);
-  run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+  if (x.device == kHost) return run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+  launch(call, usable_library().row_norm, x, operation);
 }
 
 void execute(const RowLengthsCall& call, const ArrayView& x) {
-  require_cpu(x, "row_norms");
-  run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+  if (x.device == kHost) return run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
+  launch(call, usable_library().row_lengths, x, "row_norms");
 }
 
 void execute(const StatisticsCall& call, const ArrayView& x) {

@@ -7,6 +7,7 @@
 #include "../core/batch_norm.h"
 #include "../core/call.h"
 #include "../core/chain.h"
+#include "../core/rows.h"
 
 #if defined(BRAZEN_CUDA_LIBRARY)
 #define BRAZEN_ABI extern "C" __attribute__((visibility("default")))
@@ -17,7 +18,7 @@
 namespace brazen::cuda {
 
 // Both sides are built from one tree; the core refuses a library whose number differs. Raise it when a struct changes.
-inline constexpr int kAbi = 4;
+inline constexpr int kAbi = 5;
 
 enum class Status : int32_t { ok, bad_argument, no_driver, no_device, no_kernel_image, out_of_memory, failed };
 
@@ -57,3 +58,12 @@ BRAZEN_ABI brazen::cuda::Status brazen_cuda_batch_norm(const brazen::BatchNormCa
                                                        const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_batch_norm_backward(const brazen::BatchNormBackwardCall* call,
                                                                 const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_loss(const brazen::RowLossCall* call,
+                                                     const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_element_loss(const brazen::ElementLossCall* call,
+                                                         const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_map(const brazen::RowMapCall* call, const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_norm(const brazen::RowNormCall* call,
+                                                     const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_lengths(const brazen::RowLengthsCall* call,
+                                                        const brazen::cuda::Launch* launch);

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Losses: labels are counted on the device, every row is summed and replaced by its gradient, the rows' losses are
+// summed by one block. Nothing waits for the device: a label out of range makes its row's loss and gradient NaN.
+#include <algorithm>
+
+#include "rows.h"
+
+namespace brazen::cuda::losses {
+
+constexpr int kBlock = kRowWarps * kLanes;
+
+// What the device finds out for itself: how much the labels count, as the kernels after need it.
+struct Workspace {
+  double counted, weights;
+};
+
+struct LossPass {
+  RowsShape shape;
+  int32_t soft, weighted, ignores, log_targets, gradient;
+  Reduction reduction;
+  int64_t ignored;
+  double keep, share, smoothing, margin, grad_scale;
+  Workspace* workspace;
+  void* losses;  // one a row
+};
+
+__device__ __forceinline__ int64_t label_of(const LossPass& pass, int64_t row) {
+  const char* from = RowView<float>(pass.shape, 1, row).base;
+  int64_t label;
+  if (pass.shape.dtypes[1] == DType::int32)
+    label = *reinterpret_cast<const int32_t*>(from);
+  else if (pass.shape.dtypes[1] == DType::int64)
+    label = *reinterpret_cast<const int64_t*>(from);
+  else
+    label = *reinterpret_cast<const uint8_t*>(from);
+  return class_of_label(label, pass.ignores, pass.ignored, pass.shape.columns);
+}
+
+// One block: what the labels, or their weights, add up to, and the class weights.
+template <class T>
+__global__ void __launch_bounds__(kBlock) count_labels(const __grid_constant__ LossPass pass) {
+  const RowView<T> weights(pass.shape, pass.weighted ? 2 : 0, 0);
+  double counted = static_cast<double>(pass.shape.rows), sum = static_cast<double>(pass.shape.columns);
+  if (!pass.soft)
+    counted = sum_row<1, T>(pass.shape.rows, [&](int64_t row, T* term) {
+                const int64_t label = label_of(pass, row);
+                term[0] = label < 0 ? T(0) : (pass.weighted ? weights.load(label) : T(1));
+              }).at[0];
+  if (pass.weighted)
+    sum = sum_row<1, T>(pass.shape.columns, [&](int64_t column, T* term) { term[0] = weights.load(column); }).at[0];
+  if (threadIdx.x == 0) *pass.workspace = {counted, sum};
+}
+
+template <class T>
+struct LossRow {
+  const LossPass& pass;
+  const RowView<T> logits, targets, weights, gradient;
+  int64_t columns, row, label;
+  double factor;
+
+  __device__ __forceinline__ LossRow(const LossPass& of, int64_t at)
+      : pass(of),
+        logits(of.shape, 0, at),
+        targets(of.shape, 1, at),
+        weights(of.shape, of.weighted ? 2 : 0, at),
+        gradient(of.shape, of.gradient, at),
+        columns(of.shape.columns),
+        row(at),
+        label(of.soft ? 0 : label_of(of, at)),
+        factor(of.grad_scale * (of.reduction == Reduction::mean ? mean_factor(of.workspace->counted) : 1.0)) {}
+
+  __device__ __forceinline__ T target(int64_t column) const {
+    const T label_there = targets.load(column);
+    if (!pass.weighted && pass.smoothing == 0) return label_there;
+    return soft_target(label_there, pass.weighted ? weights.load(column) : T(1), T(pass.keep), T(pass.share));
+  }
+
+  // What a row of no or of a wrong label becomes.
+  __device__ __forceinline__ double constant(T value) const {
+    each_column(columns, [&](int64_t column) { gradient.store(column, value); });
+    return static_cast<double>(value);
+  }
+
+  __device__ __forceinline__ double hinge() const {
+    const T own = logits.load(label), margin = T(pass.margin);
+    const Sums<2> sums = sum_row<2, T>(columns, [&](int64_t column, T* terms) {
+      terms[0] = column == label ? T(0) : hinge_excess(logits.load(column), own, margin);
+      terms[1] = hinge_slope(terms[0]);
+    });
+    const T slope = T(factor), own_gradient = T(-sums.at[1] * factor);
+    each_column(columns, [&](int64_t column) {
+      const T excess = column == label ? T(0) : hinge_excess(logits.load(column), own, margin);
+      gradient.store(column, column == label ? own_gradient : hinge_slope(excess) * slope);
+    });
+    return sums.at[0];
+  }
+
+  // The gradient may lie over x or the targets: each element is read before it is written.
+  __device__ __forceinline__ double divergence() const {
+    const T slope = T(factor);
+    return sum_row<1, T>(columns,
+                         [&](int64_t column, T* term) {
+                           const T given = targets.load(column);
+                           const T probability = pass.log_targets ? math::exp(given) : given;
+                           term[0] = brazen::divergence(probability, pass.log_targets ? given : math::log(given),
+                                                        logits.load(column));
+                           gradient.store(column, -probability * slope);
+                         })
+        .at[0];
+  }
+
+  __device__ __forceinline__ double cross_entropy() const {
+    const T largest = largest_of(logits, columns);
+    const double total = sum_row<1, T>(columns, [&](int64_t column, T* term) {
+                           term[0] = exp_nonpositive(logits.load(column) - largest);
+                         }).at[0];
+    const bool smooth = pass.smoothing != 0;
+    TargetSums sums;
+    double own = 0;
+    if (pass.soft) {
+      const Sums<2> both = sum_row<2, T>(columns, [&](int64_t column, T* terms) {
+        terms[0] = target(column);
+        terms[1] = target_product(terms[0], logits.load(column) - largest);
+      });
+      sums = {both.at[0], both.at[1]};
+    } else {
+      const double weight = pass.weighted ? static_cast<double>(weights.load(label)) : 1.0;
+      double distances = 0;
+      if (smooth)
+        distances = sum_row<1, T>(columns, [&](int64_t column, T* term) {
+                      const T distance = logits.load(column) - largest;
+                      term[0] = pass.weighted ? target_product(weights.load(column), distance) : distance;
+                    }).at[0];
+      sums = label_sums(pass.keep, pass.share, weight, pass.workspace->weights,
+                        static_cast<double>(logits.load(label)) - static_cast<double>(largest), distances);
+      own = pass.keep * weight + pass.share * weight;
+    }
+    const T slope = T(cross_entropy_slope(factor, sums.targets, total));
+    const T pull = T(pass.soft ? factor : pass.share * factor), own_pull = T(own * factor);
+    // The label's logit may be overwritten below.
+    __syncthreads();
+    each_column(columns, [&](int64_t column) {
+      const T e = exp_nonpositive(logits.load(column) - largest);
+      T result;
+      if (pass.soft)
+        result = cross_entropy_gradient(e, slope, target(column) * pull);
+      else if (column == label)
+        result = cross_entropy_gradient(e, slope, own_pull);
+      else if (!smooth)
+        result = e * slope;
+      else
+        result = cross_entropy_gradient(e, slope, pass.weighted ? weights.load(column) * pull : pull);
+      gradient.store(column, result);
+    });
+    return brazen::cross_entropy(sums, total);
+  }
+};
+
+template <int operation, class T>
+__global__ void __launch_bounds__(kBlock) row_losses(const __grid_constant__ LossPass pass) {
+  const LossRow<T> row(pass, blockIdx.x);
+  double loss;
+  if (row.label < 0)
+    loss = row.constant(row.label == kIgnoredLabel ? T(0) : T(__builtin_nanf("")));
+  else if constexpr (operation == kMulticlassHinge)
+    loss = row.hinge();
+  else if constexpr (operation == kKlDivergence)
+    loss = row.divergence();
+  else
+    loss = row.cross_entropy();
+  if (threadIdx.x == 0) static_cast<T*>(pass.losses)[row.row] = T(loss);
+}
+
+template <class T>
+auto loss_kernel(int operation) -> void (*)(LossPass) {
+  if (operation == kMulticlassHinge) return row_losses<kMulticlassHinge, T>;
+  if (operation == kKlDivergence) return row_losses<kKlDivergence, T>;
+  return row_losses<kSoftmaxCrossEntropy, T>;
+}
+
+struct TotalPass {
+  const void* losses;
+  int64_t rows;
+  Reduction reduction;
+  const Workspace* workspace;
+  void* result;
+};
+
+template <class T>
+__global__ void __launch_bounds__(kBlock) total_loss(const __grid_constant__ TotalPass pass) {
+  const T* losses = static_cast<const T*>(pass.losses);
+  const double total = sum_row<1, T>(pass.rows, [&](int64_t row, T* term) { term[0] = losses[row]; }).at[0];
+  const double factor = pass.reduction == Reduction::mean ? mean_factor(pass.workspace->counted) : 1.0;
+  if (threadIdx.x == 0) *static_cast<T*>(pass.result) = T(total * factor);
+}
+
+template <class T>
+cudaError_t run(const RowLossCall& call, LossPass& pass, const Launch& where) {
+  const bool kept = call.reduction == Reduction::none;
+  const int64_t bytes = sizeof(Workspace) + (kept ? 0 : pass.shape.rows * sizeof(T));
+  const cudaStream_t stream = static_cast<cudaStream_t>(where.stream);
+  void* memory = nullptr;
+  cudaError_t error = cudaMallocAsync(&memory, bytes, stream);
+  if (error != cudaSuccess) return error;
+  pass.workspace = static_cast<Workspace*>(memory);
+  pass.losses = kept ? call.losses : pass.workspace + 1;
+  error = launch(count_labels<T>, 1, row_threads(std::max(pass.shape.rows, pass.shape.columns)), where.stream, pass);
+  if (error == cudaSuccess && pass.shape.rows > 0)
+    error =
+        launch(loss_kernel<T>(call.operation), pass.shape.rows, row_threads(pass.shape.columns), where.stream, pass);
+  if (error == cudaSuccess && !kept) {
+    TotalPass total{pass.losses, pass.shape.rows, call.reduction, pass.workspace, call.losses};
+    error = launch(total_loss<T>, 1, row_threads(pass.shape.rows), where.stream, total);
+  }
+  const cudaError_t freed = cudaFreeAsync(memory, stream);
+  return error == cudaSuccess ? freed : error;
+}
+
+}  // namespace brazen::cuda::losses
+
+brazen::cuda::Status brazen_cuda_row_loss(const brazen::RowLossCall* call, const brazen::cuda::Launch* where) {
+  using namespace brazen::cuda;
+  using namespace brazen::cuda::losses;
+  LossPass pass;
+  if (!fill(pass.shape, call->arrays)) return refuse(*where, kTooManyAxes);
+  if (!aligned(call->arrays.rows) || !aligned(call->arrays.columns)) return refuse(*where, kMisaligned);
+  if (pass.shape.rows > kMaxBlocks) return refuse(*where, kTooManyRows);
+  pass.soft = call->soft, pass.weighted = call->weighted;
+  pass.ignores = call->ignores, pass.ignored = call->ignored, pass.log_targets = call->log_targets;
+  pass.gradient = call->gradient(), pass.reduction = call->reduction;
+  pass.smoothing = call->smoothing, pass.margin = call->margin, pass.grad_scale = call->grad_scale;
+  pass.keep = 1.0 - call->smoothing;
+  pass.share = call->smoothing / static_cast<double>(pass.shape.columns);
+  const DeviceScope scope(where->device);
+  if (scope.error() != cudaSuccess) return explain(scope.error(), *where);
+  return explain(call->is_double() ? run<double>(*call, pass, *where) : run<float>(*call, pass, *where), *where);
+}

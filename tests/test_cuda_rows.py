@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The CUDA kernels over rows, compiled for the host, give the bits of the CPU loops: losses, softmax kinds, norms."""
+
+import brazen as bz
+import numpy as np
+import pytest
+from brazen import _core
+from loss_table import LOSSES, REDUCTIONS, each, numbers
+from test_cuda_emulated import LAYOUTS, cupy  # noqa: F401
+from test_row_norms import NAMES, WHOLE, _draw
+from tolerance import DTYPES, same_bits
+
+MAPS = [entry["name"] for entry in _core.row_operations() if entry["family"] == "row_map"]
+SHAPES = [(5, 40), (3, 4, 33), (1, 2500), (9,), (3, 1)]
+
+
+def _there(cupy, value):  # noqa: F811
+    return cupy.on_device(value) if isinstance(value, np.ndarray) else value
+
+
+def _equal(results, expected, told):
+    for result, wanted in zip(results, expected):
+        assert (result is None) == (wanted is None), told
+        wrong = "" if result is None else same_bits(result.get(), np.asarray(wanted))
+        assert not wrong, f"{told}: {wrong}"
+
+
+@pytest.mark.parametrize("loss, dtype", each())
+def test_losses(cupy, loss, dtype):  # noqa: F811
+    for i, shape in enumerate([*SHAPES, (1, 9000)] if dtype == "float32" else SHAPES):
+        for k, options in enumerate(loss.options):
+            x, targets, keywords = loss.draw(shape, dtype, 1, options)
+            keywords |= {"reduction": REDUCTIONS[(i + k) % 3], "grad_scale": 2.0}
+            expected = loss.call(x, targets, **keywords)
+            given = {key: _there(cupy, value) for key, value in keywords.items()}
+            results = loss.call(cupy.on_device(x), cupy.on_device(targets), **given)
+            _equal(results, expected, f"{shape} {options}")
+    place = cupy.on_device(x)
+    _equal(loss.call(place, cupy.on_device(targets), **given, out=place), expected, "in place")
+    x, targets, keywords = loss.draw((3, 4, 33), dtype, 2)
+    given = {key: _there(cupy, value) for key, value in keywords.items()}
+    for change in LAYOUTS[::2]:
+        expected = loss.call(x, targets, **keywords)
+        results = loss.call(cupy.on_device(change(x)), cupy.on_device(change(targets)), **given)
+        _equal(results, expected, change.__name__)
+
+
+def test_labels_out_of_range_are_marked(cupy):  # noqa: F811
+    """No hidden synchronisation: the row's loss and gradient are NaN, and so is a sum or mean."""
+    x = np.random.default_rng(0).standard_normal((6, 5)).astype("f4")
+    labels = np.array([0, 5, 1, -1, 2, -100])
+    losses, gradient = bz.softmax_cross_entropy(cupy.on_device(x), cupy.on_device(labels), reduction="none")
+    assert np.isnan(losses.get()).tolist() == [False, True, False, True, False, False]
+    assert np.isnan(gradient.get()).all(axis=1).tolist() == [False, True, False, True, False, False]
+    assert np.isnan(bz.softmax_cross_entropy(cupy.on_device(x), cupy.on_device(labels))[0].get())
+    for kind in ("int32", "uint8"):
+        good = np.array([0, 1, 2, 3, 4, 0], kind)
+        expected = bz.softmax_cross_entropy(x, good)
+        _equal(bz.softmax_cross_entropy(cupy.on_device(x), cupy.on_device(good)), expected, kind)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", MAPS)
+def test_maps(cupy, name, dtype):  # noqa: F811
+    operation = getattr(bz, name)
+    for shape in [*SHAPES, (0, 4)]:
+        rng = np.random.default_rng(2)
+        x, dy = numbers(rng, shape, dtype), numbers(rng, shape, dtype, 1.0)
+        for axis in {-1, 0}:
+            y = operation(x, axis=axis)
+            dx = operation.backward(dy, y, axis=axis)
+            for change in LAYOUTS[::3]:
+                there = cupy.on_device(change(x))
+                _equal([operation(there, axis=axis)], [y], f"{shape} {axis} {change.__name__}")
+                grads = cupy.on_device(change(dy)), cupy.on_device(change(y))
+                _equal([operation.backward(*grads, axis=axis)], [dx], f"{shape} {axis} {change.__name__}")
+            there = cupy.on_device(x)
+            _equal([operation(there, axis=axis, out=there)], [y], "in place")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_norms(cupy, name, dtype):  # noqa: F811
+    operation = getattr(bz, name)
+    shapes = [(7, 40), (1100, 3), (1, 2500)] if name in WHOLE else [(3, 4, 2, 7), (1, 2, 1100), (5, 6)]
+    for shape in shapes:
+        for options in [{}, {"scale": False}, {"shift": False}, {"add": True}]:
+            x, dy, keywords = _draw(name, shape, dtype, 3, **options)
+            y, saved = operation(x, **keywords)
+            expected = operation.backward(dy, saved)
+            for change in [LAYOUTS[1]]:
+                there = cupy.on_device(change(dy))
+                given = {key: _there(cupy, value) for key, value in keywords.items()}
+                y_there, saved_there = operation(cupy.on_device(change(x)), **given)
+                told = f"{shape} {options} {change.__name__}"
+                _equal([y_there, saved_there.mean, saved_there.inverse_std], [y, saved.mean, saved.inverse_std], told)
+                _equal(operation.backward(there, saved_there), expected, told)
+                _equal(operation.backward(there, saved_there, dx=there), expected, f"{told} in place")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_row_norms(cupy, dtype):  # noqa: F811
+    for shape, axis in [((5, 7), -1), ((5, 7), 0), ((3, 4, 5), (0, 2)), ((2, 9000), 1)]:
+        x = numbers(np.random.default_rng(4), shape, dtype)
+        _equal([bz.row_norms(cupy.on_device(x), axis=axis)], [bz.row_norms(x, axis=axis)], f"{shape} {axis}")
+
+
+def test_the_table_is_not_empty():
+    assert LOSSES and MAPS
