@@ -336,7 +336,7 @@ py::object merge(const py::object& parts, int64_t rows) {
 
 // (sum, product) of a chain's bias and scale: sums of d, and of d * x; None where not asked for.
 py::tuple channel_sums(const py::object& d_object, const py::object& x_object, const py::object& axis_object,
-                       bool wants_sum) {
+                       bool wants_sum, const py::object& sum_object) {
   const ArrayView d = read_x(d_object, {"fused", "dy"});
   ArrayView x;
   if (given(x_object)) x = read_like(x_object, {"fused", "x"}, d, "the shape of dy");
@@ -347,11 +347,14 @@ py::tuple channel_sums(const py::object& d_object, const py::object& x_object, c
   if (given(x_object)) add_operand(call.arrays, x, axis);
   merge_rows(call.arrays);
   Vector sum, product;
-  if ((sum.present = wants_sum)) sum.view = new_like(d, {d.shape[axis]}, coefficient_dtype(d));
+  if (given(sum_object))
+    sum = read_vector(sum_object, "sum", d, axis, true);
+  else if ((sum.present = wants_sum))
+    sum.view = new_like(d, {d.shape[axis]}, coefficient_dtype(d));
   if ((product.present = given(x_object))) product.view = new_like(d, {d.shape[axis]}, coefficient_dtype(d));
   call.sum = sum.get(), call.product = product.get();
   if (channel_count(call.arrays) > 0) execute(call, d);
-  return py::make_tuple(result(py::none(), sum), result(py::none(), product));
+  return py::make_tuple(result(sum_object, sum), result(py::none(), product));
 }
 
 }  // namespace
@@ -364,7 +367,7 @@ void add_batch_norm(py::module_& module) {
   module.def("batch_norm_backward", backward, "dy"_a, "x"_a, "add"_a, "scale"_a, "has_shift"_a, "moments"_a,
              "coefficients"_a, "axis"_a, "corrected"_a, "eps"_a, "activation"_a, "noise"_a, "sums"_a, "apply"_a, "dx"_a,
              "dscale"_a, "dshift"_a, "dadd"_a);
-  module.def("channel_sums", channel_sums, "d"_a, "x"_a, "axis"_a, "wants_sum"_a);
+  module.def("channel_sums", channel_sums, "d"_a, "x"_a, "axis"_a, "wants_sum"_a, "sum"_a = py::none());
   module.def("batch_norm_merge", [](const py::object& partials) { return merge(partials, 3); }, "partials"_a);
   module.def("batch_norm_merge_sums", [](const py::object& sums) { return merge(sums, 2); }, "sums"_a);
 }

@@ -11,6 +11,7 @@
 #include "chain.h"
 #include "execute.h"
 #include "gates.h"
+#include "images.h"
 #include "kernel.h"
 #include "losses.h"
 #include "optim.h"
@@ -77,6 +78,7 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled part of brazen; everything public about it is re-exported by the package.";
   add_kernel_type(module);
   add_gates(module);
+  add_images(module);
   add_batch_norm(module);
   add_chain(module);
   add_optim(module);

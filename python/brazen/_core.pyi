@@ -27,6 +27,8 @@ __all__: list[str] = [
     "fused_forward",
     "gate_backward",
     "gate_forward",
+    "image_columns",
+    "image_from_columns",
     "isa",
     "isas",
     "kl_divergence",
@@ -40,6 +42,8 @@ __all__: list[str] = [
     "norm_forward",
     "num_threads",
     "operations",
+    "pool_backward",
+    "pool_forward",
     "prelu_backward",
     "prelu_forward",
     "random_fill",
@@ -166,7 +170,7 @@ def batch_norm_forward(
 def batch_norm_merge(partials: typing.Any) -> typing.Any: ...
 def batch_norm_merge_sums(sums: typing.Any) -> typing.Any: ...
 def batch_norm_statistics(x: typing.Any, axis: typing.Any) -> typing.Any: ...
-def channel_sums(d: typing.Any, x: typing.Any, axis: typing.Any, wants_sum: bool) -> tuple: ...
+def channel_sums(d: typing.Any, x: typing.Any, axis: typing.Any, wants_sum: bool, sum: typing.Any = None) -> tuple: ...
 def cuda_info() -> dict[str, typing.Any]: ...
 def element_loss(
     operation: str,
@@ -206,6 +210,26 @@ def fused_forward(
 ) -> typing.Any: ...
 def gate_backward(operation: str, dy: typing.Any, x: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
 def gate_forward(operation: str, x: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
+def image_columns(
+    x: typing.Any,
+    columns: typing.Any,
+    channels_last: bool,
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    kernel: typing.Any,
+    stride: typing.Any,
+    padding: typing.Any,
+    dilation: typing.Any,
+) -> typing.Any: ...
+def image_from_columns(
+    columns: typing.Any,
+    out: typing.Any,
+    channels_last: bool,
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    kernel: typing.Any,
+    stride: typing.Any,
+    padding: typing.Any,
+    dilation: typing.Any,
+) -> typing.Any: ...
 def isa() -> str:
     """
     The instruction set in use.
@@ -273,6 +297,29 @@ def operations() -> list[dict[str, typing.Any]]:
     The registry: name, family and parameters of every operation.
     """
 
+def pool_backward(
+    kind: str,
+    dy: typing.Any,
+    x: typing.Any,
+    channels_last: bool,
+    kernel: typing.Any,
+    stride: typing.Any,
+    padding: typing.Any,
+    dilation: typing.Any,
+    count_padding: bool,
+    dx: typing.Any,
+) -> typing.Any: ...
+def pool_forward(
+    kind: str,
+    x: typing.Any,
+    channels_last: bool,
+    kernel: typing.Any,
+    stride: typing.Any,
+    padding: typing.Any,
+    dilation: typing.Any,
+    count_padding: bool,
+    out: typing.Any,
+) -> typing.Any: ...
 def prelu_backward(
     dy: typing.Any, x: typing.Any, alpha: typing.Any, axis: typing.Any, out: typing.Any, dalpha: typing.Any
 ) -> tuple: ...

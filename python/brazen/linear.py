@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The one place for matrix products: NumPy's and CuPy's BLAS, into arrays that the caller owns. Its bits are the BLAS'.
+"""The one place for matrix products, and for rows taken by index: NumPy's and CuPy's own, into arrays of the caller's. The
+bits of a product are the BLAS'.
 
 On the CPU no BLAS multiplies 16-bit numbers (NumPy's own loop is hundreds of times slower), so these are widened to float32
 a slab at a time, and so bounded in memory; sums stay in float32.
@@ -14,7 +15,7 @@ import numpy
 
 from ._random import namespace
 
-__all__ = ["matmul", "sum_to_channels"]
+__all__ = ["matmul", "take_rows"]
 
 # Elements of one widened slab: 4 MiB of float32, small beside the arrays where it matters.
 _SLAB = 1 << 20
@@ -34,6 +35,13 @@ def matmul(a, b, out):
         out[...] = xp.matmul(a.astype(narrow, copy=False), b.astype(narrow, copy=False))
         return out
     return _in_slabs(a, b, out)
+
+
+def take_rows(table, indices, out):
+    """out[…, :] = table[indices[…], :]; an index beyond the ends takes some row."""
+    if type(out) is numpy.ndarray:
+        return numpy.take(table, indices, axis=0, out=out, mode="clip")  # without a mode NumPy fills a copy of `out`
+    return namespace(out).take(table, indices, axis=0, out=out)
 
 
 def _in_slabs(a, b, out):
@@ -89,9 +97,3 @@ def _scratch(key, shape):
     if held is None or held.size < count:
         held = _local.__dict__[key] = numpy.empty(count, "float32")
     return held[:count].reshape(shape)
-
-
-def sum_to_channels(x, axis: int, out):
-    """out = the sum of x over all axes but one, in out's dtype."""
-    axis %= x.ndim
-    return namespace(out).sum(x, axis=tuple(d for d in range(x.ndim) if d != axis), dtype=out.dtype, out=out)

@@ -17,6 +17,7 @@ from .config import from_config
 from .containers import Concat, Parallel, Residual
 from .layer import Layer, ShapeError
 from .layers.activations import GLU, Activation, PReLU
+from .layers.convolution import Conv2D
 from .layers.dense import Dense, DropConnect, Maxout
 from .layers.embedding import Embedding
 from .layers.noise import (
@@ -27,15 +28,17 @@ from .layers.noise import (
     SpatialDropout,
     StochasticDepth,
 )
-from .layers.norms import BatchNorm
+from .layers.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from .layers.pooling import AveragePool2D, MaxPool2D
 from .layers.shapes import Flatten, GlobalAveragePool, Reshape
 from .network import Sequential
 from .run import Run
 
 __all__ = [
-    "Activation", "AlphaDropout", "BatchNorm", "Concat", "Dense", "DropConnect", "Dropout", "Embedding", "Flatten", "GLU",
-    "GaussianDropout", "GaussianNoise", "GlobalAveragePool", "Layer", "Maxout", "PReLU", "Parallel", "Reshape", "Residual",
-    "Run", "Sequential", "ShapeError", "SpatialDropout", "StochasticDepth", "from_config", "layer_types",
+    "Activation", "AlphaDropout", "AveragePool2D", "BatchNorm", "Concat", "Conv2D", "Dense", "DropConnect",
+    "Dropout", "Embedding", "Flatten", "GLU", "GaussianDropout", "GaussianNoise", "GlobalAveragePool", "GroupNorm",
+    "Layer", "LayerNorm", "MaxPool2D", "Maxout", "PReLU", "Parallel", "RMSNorm", "Reshape", "Residual", "Run",
+    "Sequential", "ShapeError", "SpatialDropout", "StochasticDepth", "from_config", "layer_types",
 ]  # fmt: skip
 
 

@@ -306,7 +306,7 @@ def name_layers(root: Sequential) -> None:
                 raise ValueError(f"{child!r} belongs to another network; clone() it")
             name = child.given_name
             if name is None:
-                kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(child).__name__).lower()
+                kind = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", type(child).__name__).lower()
                 used[kind] = number = used.get(kind, 0) + 1
                 name = kind if number == 1 else f"{kind}_{number}"
             child.name, child.path = name, f"{path}.{name}" if path else name

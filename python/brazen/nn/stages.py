@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _core
-from ..linear import sum_to_channels
 
 # Where a stage may stand in a chain; an addition stands before the activation or at the end.
 _ORDER = {"bias": 0, "norm": 0, "add": 1, "activation": 2, "noise": 3}
@@ -64,7 +63,7 @@ class ChainStep:
         self.bias = slots[0].layer if 0 in slots else None
         self.axis = self.bias.bias_axis if self.bias else -1
         self.adds = 1 in slots
-        self.kernel = slots[2].layer.kernel if 2 in slots else None
+        self.kernel = slots[2].layer.function if 2 in slots else None
         self.noise = slots[3].layer if 3 in slots else None
         self.adds_after = _LAST in slots
         self.layer = self.stages[-1].layer
@@ -107,7 +106,7 @@ class ChainStep:
             if add is not None:
                 stack.append(dz)
             if self.bias is not None and self.bias.learns:
-                sum_to_channels(dz, axis, self.bias.grads["bias"])
+                _core.channel_sums(dz, None, axis, True, self.bias.grads["bias"])
             return dz
 
         return y, backward
@@ -121,7 +120,7 @@ class NormStep:
         slots = draft.slots
         self.norm = slots[0].layer
         self.adds = 1 in slots
-        self.kernel = slots[2].layer.kernel if 2 in slots else None
+        self.kernel = slots[2].layer.function if 2 in slots else None
         self.noise = slots[3].layer if 3 in slots else None
         self.layer = self.stages[-1].layer
         self.overwrites_gradient = False

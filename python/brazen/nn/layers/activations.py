@@ -26,13 +26,13 @@ class Activation(Layer):
                 )
         if function is None:
             raise TypeError("Activation: function is None; expected a name of brazen.activations() or an activation")
-        self.kernel = activation_of(function, "Activation")
+        self.function = activation_of(function, "Activation")
 
     def flops(self):
         return math.prod(self.input_shape)
 
     def stages(self):
-        return [Stage("activation", self, self.kernel.__name__)]
+        return [Stage("activation", self, self.function.__name__)]
 
 
 class PReLU(Layer):

@@ -38,7 +38,7 @@ class Dense(Layer):
     def __init__(self, units: int, activation=None, bias: bool = True, weight="kaiming_normal", bias_init="zeros"):
         self.units, self.bias = positive("units", units), bool(bias)
         self.weight_init, self.bias_init = weight, bias_init
-        self.kernel = activation_of(activation, "Dense")
+        self.function = activation_of(activation, "Dense")
 
     def setup(self, shape):
         if not shape:
@@ -56,8 +56,8 @@ class Dense(Layer):
         made = [Stage("product", self, self.path, self.product)]
         if self.bias:
             made.append(Stage("bias", self, f"{self.path}.bias"))
-        if self.kernel is not None:
-            made.append(Stage("activation", self, f"{self.path}.{self.kernel.__name__}"))
+        if self.function is not None:
+            made.append(Stage("activation", self, f"{self.path}.{self.function.__name__}"))
         return made
 
     def product(self, x, run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy
 
+from ...linear import take_rows
 from ..layer import Layer
 from .dense import positive
 
@@ -12,7 +13,7 @@ from .dense import positive
 class Embedding(Layer):
     """y[…, :] = weight[x[…], :]: a learned row for each of `count` indices; the first layer of its network.
 
-    An index outside 0 … count - 1 is an error, on a device the nearest row: reading one back would make the host wait.
+    An index outside 0 … count - 1 is an error, on a device some row: reading one back would make the host wait.
     """
 
     integer_input = True
@@ -36,7 +37,7 @@ class Embedding(Layer):
         self._require_range(x)
         xp, weight = self.workspace.xp, self.params["weight"]
         rows = self.empty("rows", (*x.shape, self.units), weight.dtype, run)
-        xp.take(weight, x, axis=0, out=rows, mode="clip")
+        take_rows(weight, x, rows)
         y = rows
         if self.dtype != weight.dtype:
             y = self.empty("result", rows.shape, self.dtype, run)

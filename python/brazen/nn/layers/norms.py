@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+from ...ops.norms import group_norm, layer_norm, rms_norm
 from ..layer import Layer
 from ..stages import Stage
 
@@ -44,3 +46,94 @@ class BatchNorm(Layer):
 
     def stages(self):
         return [Stage("norm", self, self.path)]
+
+
+class RowNorm(Layer):
+    """What the norms of one sample share: scale and shift, and how their operation is called."""
+
+    operation: Any
+    eps: float
+    scale: bool
+    shift = False
+
+    def declare(self, extents) -> None:
+        """Scale and shift of these extents."""
+        if self.scale:
+            self.add_parameter("scale", extents, "ones")
+        if self.shift:
+            self.add_parameter("shift", extents, "zeros")
+
+    def normalize(self, x, out):
+        """(y, saved)."""
+        raise NotImplementedError
+
+    def flops(self):
+        return 5 * math.prod(self.input_shape)
+
+    def forward(self, x, run):
+        y, saved = self.normalize(x, self.empty("result", x.shape, x.dtype, run))
+
+        def backward(dy):
+            dx = self.empty("gradient", x.shape, x.dtype, run)
+            own = {f"d{name}": gradient for name, gradient in self.grads.items()} if self.learns else {}
+            self.operation.backward(dy, saved, dx=dx, **own)
+            return dx
+
+        return y, backward
+
+
+class LayerNorm(RowNorm):
+    """Normalises each sample over the axes from `axis` to the last."""
+
+    operation: Any = layer_norm
+
+    def __init__(self, axis: int = -1, eps: float = 1e-5, scale: bool = True, shift: bool = True):
+        self.axis, self.eps, self.scale, self.shift = axis, float(eps), scale, shift
+
+    def setup(self, shape):
+        rank = len(shape)
+        if not -rank <= self.axis <= rank or self.axis == 0:
+            raise ValueError(f"axis is {self.axis}; expected one of a sample's, from 1 to {rank} or from the end")
+        self.declare(shape[self.axis % (rank + 1) - 1 :])
+        return shape
+
+    def normalize(self, x, out):
+        params = self.params
+        return layer_norm(x, params.get("scale"), params.get("shift"), axis=self.axis, eps=self.eps, out=out)
+
+
+class RMSNorm(LayerNorm):
+    """x / sqrt(mean(x²) + eps) over the axes from `axis` to the last."""
+
+    operation: Any = rms_norm
+
+    def __init__(self, axis: int = -1, eps: float = 1e-6, scale: bool = True):
+        LayerNorm.__init__(self, axis, eps, scale, False)
+
+    def normalize(self, x, out):
+        return rms_norm(x, self.params.get("scale"), axis=self.axis, eps=self.eps, out=out)
+
+
+class GroupNorm(RowNorm):
+    """Normalises each sample over each of `groups` runs of neighbouring channels; groups=None: each channel for itself."""
+
+    operation: Any = group_norm
+
+    def __init__(self, groups: int | None, axis: int = 1, eps: float = 1e-5, scale: bool = True, shift: bool = True):
+        self.groups, self.axis, self.eps, self.scale, self.shift = groups, axis, float(eps), scale, shift
+
+    def setup(self, shape):
+        rank = len(shape)
+        if not -rank <= self.axis <= rank or self.axis == 0:
+            raise ValueError(f"axis is {self.axis}; expected the channel's, from 1 to {rank} or from the end")
+        channels = (0, *shape)[self.axis]
+        self.count = channels if self.groups is None else self.groups
+        if self.count < 1 or channels % self.count:
+            raise ValueError(f"groups is {self.groups}; expected a divisor of {channels} channels")
+        self.declare((channels,))
+        return shape
+
+    def normalize(self, x, out):
+        params = self.params
+        given = params.get("scale"), params.get("shift")
+        return group_norm(x, self.count, *given, axis=self.axis, eps=self.eps, out=out)
