@@ -67,7 +67,7 @@ def _struct_names():
     names = {}
     for header in ("activations.h", "gates.h"):
         text = (ROOT / "csrc/formulas" / header).read_text()
-        found = re.findall(r'struct (\w+)[^{;]*\{(?:(?!struct ).)*?OperationInfo info\{"(\w+)"', text, re.DOTALL)
+        found = re.findall(r'struct (\w+)[^{;]*\{(?:(?!struct ).)*?OperationInfo info\{\s*"(\w+)"', text, re.DOTALL)
         names |= {name: struct for struct, name in found}
     text = (ROOT / "csrc/formulas/functions.h").read_text()
     return names | {
