@@ -115,7 +115,14 @@ Status brazen_cuda_reduction(const brazen::ReductionCall*, const Launch*) { retu
 
 
 def test_library_without_a_symbol(compile_library):
-    stub = compile_library('extern "C" int brazen_cuda_describe() { return 0; }')
+    stub = compile_library(
+        """
+#define BRAZEN_CUDA_LIBRARY
+#include "cuda/abi.h"
+using namespace brazen::cuda;
+Status brazen_cuda_describe(Description* description, char*, size_t) { description->abi = kAbi; return Status::ok; }
+"""
+    )
     with pytest.raises(
         RuntimeError, match=r"lacks the symbol brazen_cuda_elementwise; it belongs to another version of brazen"
     ):

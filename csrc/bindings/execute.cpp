@@ -64,27 +64,28 @@ CudaLibrary open_library(const std::string& path) {
     if (*BRAZEN_CUDA_WHY_NOT) library.why_not += std::string(" (") + BRAZEN_CUDA_WHY_NOT + ")";
     return library;
   }
-  if (!find(library, "brazen_cuda_describe", library.describe) ||
-      !find(library, "brazen_cuda_elementwise", library.elementwise) ||
-      !find(library, "brazen_cuda_reduction", library.reduction) ||
-      !find(library, "brazen_cuda_statistics", library.statistics) ||
-      !find(library, "brazen_cuda_merge", library.merge) ||
-      !find(library, "brazen_cuda_channel_sums", library.channel_sums) ||
-      !find(library, "brazen_cuda_batch_norm", library.batch_norm) ||
-      !find(library, "brazen_cuda_batch_norm_backward", library.batch_norm_backward) ||
-      !find(library, "brazen_cuda_chain", library.chain) || !find(library, "brazen_cuda_fill", library.fill) ||
-      !find(library, "brazen_cuda_row_loss", library.row_loss) ||
-      !find(library, "brazen_cuda_element_loss", library.element_loss) ||
-      !find(library, "brazen_cuda_row_map", library.row_map) ||
-      !find(library, "brazen_cuda_row_norm", library.row_norm) ||
-      !find(library, "brazen_cuda_row_lengths", library.row_lengths))
-    return library;
+  if (!find(library, "brazen_cuda_describe", library.describe)) return library;
   cuda::Description description{};
   char message[512] = "";
   library.describe(&description, message, sizeof message);
   if (description.abi != cuda::kAbi)
     library.why_not = path + " speaks ABI " + std::to_string(description.abi) + ", this module " +
                       std::to_string(cuda::kAbi) + "; reinstall brazen";
+  if (!library.why_not.empty()) return library;
+  // The first that is missing says so.
+  (void)(find(library, "brazen_cuda_elementwise", library.elementwise) &&
+         find(library, "brazen_cuda_reduction", library.reduction) &&
+         find(library, "brazen_cuda_statistics", library.statistics) &&
+         find(library, "brazen_cuda_merge", library.merge) &&
+         find(library, "brazen_cuda_channel_sums", library.channel_sums) &&
+         find(library, "brazen_cuda_batch_norm", library.batch_norm) &&
+         find(library, "brazen_cuda_batch_norm_backward", library.batch_norm_backward) &&
+         find(library, "brazen_cuda_chain", library.chain) && find(library, "brazen_cuda_fill", library.fill) &&
+         find(library, "brazen_cuda_row_loss", library.row_loss) &&
+         find(library, "brazen_cuda_element_loss", library.element_loss) &&
+         find(library, "brazen_cuda_row_map", library.row_map) &&
+         find(library, "brazen_cuda_row_norm", library.row_norm) &&
+         find(library, "brazen_cuda_row_lengths", library.row_lengths));
   return library;
 }
 
