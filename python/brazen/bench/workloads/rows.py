@@ -86,7 +86,12 @@ def _torch(operation: str, names: dict[str, Any], backward: bool) -> Side:
     if operation in ("softmax_cross_entropy", "mse"):
         loss = functions.cross_entropy if operation == "softmax_cross_entropy" else functions.mse_loss
         x = tensors["x"].clone().requires_grad_()
-        return Side("grad(f(x, t), x)", grad=torch.autograd.grad, f=loss, x=x, t=tensors["t"])
+
+        @torch.enable_grad()
+        def both(x, t):
+            return torch.autograd.grad(loss(x, t), x)
+
+        return Side("f(x, t)", f=both, x=x, t=tensors["t"])
     if operation == "softmax":
         if backward:
             f = torch.ops.aten._softmax_backward_data
@@ -101,7 +106,8 @@ def _torch(operation: str, names: dict[str, Any], backward: bool) -> Side:
     x, w = torch.from_numpy(saved.x).requires_grad_(), torch.from_numpy(saved.scale).requires_grad_()
     shape = tuple(w.shape)
     norm = functions.rms_norm if operation == "rms_norm" else functions.layer_norm
-    y = norm(x, shape, w)
+    with torch.enable_grad():
+        y = norm(x, shape, w)
     return Side("grad(y, (x, w), dy, retain_graph=True)", grad=torch.autograd.grad, x=x, w=w, y=y, dy=tensors["dy"])
 
 
