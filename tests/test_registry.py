@@ -183,3 +183,11 @@ def test_instruction_sets():
         ValueError, match="instruction set 'z80' is not one this build and machine can run: .*baseline|neon"
     ):
         _core.set_isa("z80")
+
+
+def test_no_module_hides_an_operation():
+    """A submodule becomes an attribute of the package once it is imported, over the operation of that name."""
+    import pkgutil
+
+    modules = {module.name for module in pkgutil.iter_modules(bz.__path__)}
+    assert not modules & set(bz.__all__)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 from ... import _core
-from ...linear import matmul
+from ..._matmul import matmul
 from ...ops.fused import activation_of
 from ..stages import Stage
 from .dense import positive

@@ -8,7 +8,7 @@ import operator
 
 from ... import _core
 from ..._noise import DROPOUT, drop_threshold, site_of
-from ...linear import matmul
+from ..._matmul import matmul
 from ...ops.fused import activation_of, dropout_noise
 from ..layer import Layer
 from ..stages import Stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy
 
-from ...linear import take_rows
+from ..._matmul import take_rows
 from ..layer import Layer
 from .dense import positive
 
