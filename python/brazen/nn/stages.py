@@ -149,7 +149,7 @@ class NormStep:
             noise = None
 
         def backward(dy, stack):
-            dx = self.layer.empty("norm gradient", dy.shape, dy.dtype, run)
+            dx = dy if self.overwrites_gradient else self.layer.empty("norm gradient", dy.shape, dy.dtype, run)
             dadd = self.layer.empty("sum gradient", dy.shape, dy.dtype, run) if add is not None else None
             learns = norm.learns
             grads = norm.grads
