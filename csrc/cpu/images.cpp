@@ -68,7 +68,13 @@ struct Inside {
   }
 };
 
-// Columns of (batch, channels x taps, windows): a row of windows is a run of the image's row.
+// Columns of (channels x taps, batch, windows), one matrix for all images: a row of windows is a run of the image's
+// row.
+int64_t column(const ImageCall& call, int64_t plane, int64_t tap) {
+  const int64_t image = plane / call.channels, channel = plane % call.channels;
+  return ((channel * call.taps() + tap) * call.batch + image) * call.window_count();
+}
+
 template <class S>
 void to_columns_first(const ImageCall& call) {
   using T = typename S::Compute;
@@ -77,10 +83,10 @@ void to_columns_first(const ImageCall& call) {
   const int64_t rows = call.windows[0], width = call.windows[1], stride = call.stride[1];
   for_each(call, call.batch * call.channels, [&](int64_t plane) {
     const S* image = x + plane * call.height * call.width;
-    T* to = columns + plane * call.taps() * rows * width;
     for (int64_t kh = 0; kh < call.kernel[0]; ++kh)
       for (int64_t kw = 0; kw < call.kernel[1]; ++kw) {
         const Inside inside(call, 1, kw, call.width);
+        T* to = columns + column(call, plane, kh * call.kernel[1] + kw);
         for (int64_t oh = 0; oh < rows; ++oh, to += width) {
           const int64_t ih = source(call, 0, oh, kh);
           if (ih < 0 || ih >= call.height) {
@@ -112,10 +118,10 @@ void from_columns_first(const ImageCall& call) {
     const int64_t pixels = call.height * call.width;
     T* sum = reinterpret_cast<T*>(thread_scratch(pixels * sizeof(T)));
     std::fill(sum, sum + pixels, T(0));
-    const T* from = columns + plane * call.taps() * rows * width;
     for (int64_t kh = 0; kh < call.kernel[0]; ++kh)
       for (int64_t kw = 0; kw < call.kernel[1]; ++kw) {
         const Inside inside(call, 1, kw, call.width);
+        const T* from = columns + column(call, plane, kh * call.kernel[1] + kw);
         for (int64_t oh = 0; oh < rows; ++oh, from += width) {
           const int64_t ih = source(call, 0, oh, kh);
           if (ih < 0 || ih >= call.height) continue;

@@ -50,8 +50,8 @@ class Conv2D(Windows):
         if self.bias:
             self.add_parameter("bias", (self.filters,), self.bias_init)
         self.taps, self.windows = own * math.prod(self.kernel), rows * columns
-        # A window of one pixel, one after the other: the image is its own columns.
-        self.plain = self.kernel == (1, 1) and self.stride == (1, 1) and self.padding == (0, 0)
+        # Channels last, the image is then its own columns.
+        self.one_pixel = self.kernel == (1, 1) and self.stride == (1, 1) and self.padding == (0, 0)
         return self.shape_with(self.filters, rows, columns)
 
     def flops(self):
@@ -65,24 +65,11 @@ class Conv2D(Windows):
             made.append(Stage("activation", self, f"{self.path}.{self.function.__name__}"))
         return made
 
-    # Matrices of n images, for each group: layout NCHW has filters x windows for each image, NHWC all windows x filters.
+    # Of the n images of a slab, for each group: NCHW has taps x (images, windows), NHWC (images, windows) x taps.
 
     def _slabs(self, count: int):
         step = max(1, _SLAB // max(1, self.groups * self.taps * self.windows))
         return [slice(start, min(start + step, count)) for start in range(0, count, step)]
-
-    def _columns(self, x, run):
-        """The windows of these images, of the compute type."""
-        n = x.shape[0]
-        if self.plain and x.dtype.itemsize > 2:
-            columns = x
-        else:
-            size = n * self.groups * self.taps * self.windows
-            columns = self.empty("columns", (size,), self.wide, run)
-            _core.image_columns(x, columns, self.last, self.groups, *self.window)
-        if self.last:
-            return columns.reshape(n * self.windows, self.groups, self.taps)
-        return columns.reshape(n, self.groups, self.taps, self.windows)
 
     @property
     def window(self):
@@ -94,80 +81,103 @@ class Conv2D(Windows):
         """The compute type."""
         return "float64" if self.dtype.itemsize == 8 else "float32"
 
-    def _matrices(self, weight):
-        """For each group: NCHW filters x taps, NHWC taps x filters."""
+    def _direct(self, dtype) -> bool:
+        return self.last and self.one_pixel and dtype.itemsize > 2
+
+    def _column_matrices(self, flat, count: int):
+        """Each group's columns in a run of numbers."""
         if self.last:
-            matrix = weight.reshape(self.taps, self.groups, self.filters // self.groups)
+            matrix = flat.reshape(count * self.windows, self.groups, self.taps)
             return [matrix[:, group] for group in range(self.groups)]
-        matrix = weight.reshape(self.groups, self.filters // self.groups, self.taps)
+        matrix = flat.reshape(self.groups, self.taps, count * self.windows)
         return [matrix[group] for group in range(self.groups)]
 
-    def _results(self, y):
-        """For each group and image (NCHW) or all of them: the matrix of results, by the same index as `_inputs`."""
-        n, own = y.shape[0], self.filters // self.groups
-        if self.last:
-            flat = y.reshape(n * self.windows, self.groups, own)
-            return [[flat[:, group]] for group in range(self.groups)]
-        flat = y.reshape(n, self.groups, own, self.windows)
-        return [[flat[image, group] for image in range(n)] for group in range(self.groups)]
+    def _columns(self, x, run):
+        """Each group's windows of these images, in the compute type."""
+        count = x.shape[0]
+        if self._direct(x.dtype):
+            return self._column_matrices(x, count)
+        size = count * self.groups * self.taps * self.windows
+        columns = self.empty("columns", (size,), self.wide, run)
+        _core.image_columns(x, columns, self.last, self.groups, *self.window)
+        return self._column_matrices(columns, count)
 
-    def _inputs(self, columns):
-        """For each group and image, or all of them: the matrix of columns."""
+    def _weights(self, weight):
+        """Each group's weights: NCHW filters x taps, NHWC taps x filters."""
+        own = self.filters // self.groups
         if self.last:
-            return [[columns[:, group]] for group in range(self.groups)]
-        return [[image[group] for image in columns] for group in range(self.groups)]
+            matrix = weight.reshape(self.taps, self.groups, own)
+            return [matrix[:, group] for group in range(self.groups)]
+        return list(weight.reshape(self.groups, own, self.taps))
+
+    def _results(self, flat, count: int):
+        """Each group's results: (images, windows) x filters, in both layouts."""
+        matrix = flat.reshape(count * self.windows, self.groups, self.filters // self.groups)
+        return [matrix[:, group] for group in range(self.groups)]
+
+    def _by_image(self, flat, count: int):
+        """NCHW results of one product as they lie in the images."""
+        return flat.reshape(count, self.windows, self.filters).transpose(0, 2, 1)
 
     def product(self, x, run):
         """The convolution alone."""
         x = self.packed(x)
-        matrices = self._matrices(self.params["weight"])
+        weights = self._weights(self.params["weight"])
         z = self.empty("product", (x.shape[0], *self.output_shape), x.dtype, run)
         for slab in self._slabs(x.shape[0]):
-            inputs, results = self._inputs(self._columns(x[slab], run)), self._results(z[slab])
-            for matrix, own_inputs, own_results in zip(matrices, inputs, results):
-                for columns, result in zip(own_inputs, own_results):
-                    if self.last:
-                        matmul(columns, matrix, result)
-                    else:
-                        matmul(matrix, columns, result)
+            part = z[slab]
+            count = part.shape[0]
+            flat = part if self.last else self.empty("results", (part.size,), self.wide, run)
+            for weight, columns, result in zip(weights, self._columns(x[slab], run), self._results(flat, count)):
+                # In this direction a BLAS has one long side to share among threads: they meet once instead of many times.
+                if self.last:
+                    matmul(columns, weight, result)
+                else:
+                    matmul(columns.T, weight.T, result)
+            if not self.last:
+                part.reshape(count, self.filters, self.windows)[...] = self._by_image(flat, count)
 
         def backward(dy):
             dy = self.packed(dy)
             dx = self.empty("product gradient", x.shape, x.dtype, run) if run.wants_dx else None
-            for number, slab in enumerate(self._slabs(x.shape[0])):
+            for slab in self._slabs(x.shape[0]):
+                part = dy[slab]
+                count = part.shape[0]
+                flat = part
+                if not self.last:
+                    flat = self.empty("results", (part.size,), self.wide, run)
+                    self._by_image(flat, count)[...] = part.reshape(count, self.filters, self.windows)
+                results = self._results(flat, count)
                 if self.learns:
-                    self._weight_gradient(x[slab], dy[slab], number == 0, run)
+                    self._weight_gradient(self._columns(x[slab], run), results, slab.start == 0, run)
                 if dx is not None:
-                    self._input_gradient(matrices, dy[slab], dx[slab], run)
+                    self._input_gradient(weights, results, dx[slab], run)
             return dx
 
         return z, backward
 
-    def _weight_gradient(self, x, dy, first, run):
-        """Writes the sum over these images, or adds it: image by image, in their order."""
-        inputs, results = self._inputs(self._columns(x, run)), self._results(dy)
-        for gradient, own_inputs, own_results in zip(self._matrices(self.grads["weight"]), inputs, results):
-            for number, (columns, result) in enumerate(zip(own_inputs, own_results)):
-                left, right = (columns.T, result) if self.last else (result, columns.T)
-                if first and number == 0:
-                    matmul(left, right, gradient)
-                else:
-                    gradient += matmul(left, right, self.empty("weight part", gradient.shape, gradient.dtype, run))
+    def _weight_gradient(self, columns, results, first, run):
+        """Writes the sum over these images, or adds it: slab by slab, in their order."""
+        for gradient, column, result in zip(self._weights(self.grads["weight"]), columns, results):
+            if first and self.last:
+                matmul(column.T, result, gradient)
+                continue
+            part = self.empty("weight part", (self.taps, result.shape[1]), gradient.dtype, run)
+            part = matmul(column.T, result, part) if self.last else matmul(column, result, part).T
+            if first:
+                gradient[...] = part
+            else:
+                gradient += part
 
-    def _input_gradient(self, matrices, dy, dx, run):
-        n = dx.shape[0]
-        size = n * self.groups * self.taps * self.windows
-        direct = self.plain and dx.dtype.itemsize > 2
-        flat = dx if direct else self.empty("column gradient", (size,), self.wide, run)
-        if self.last:
-            columns = flat.reshape(n * self.windows, self.groups, self.taps)
-        else:
-            columns = flat.reshape(n, self.groups, self.taps, self.windows)
-        for matrix, own_columns, own_results in zip(matrices, self._inputs(columns), self._results(dy)):
-            for column, result in zip(own_columns, own_results):
-                if self.last:
-                    matmul(result, matrix.T, column)
-                else:
-                    matmul(matrix.T, result, column)
+    def _input_gradient(self, weights, results, dx, run):
+        count = dx.shape[0]
+        size = count * self.groups * self.taps * self.windows
+        direct = self._direct(dx.dtype)
+        flat = dx if direct else self.empty("columns", (size,), self.wide, run)
+        for weight, column, result in zip(weights, self._column_matrices(flat, count), results):
+            if self.last:
+                matmul(result, weight.T, column)
+            else:
+                matmul(weight.T, result.T, column)
         if not direct:
             _core.image_from_columns(flat, dx, self.last, self.groups, *self.window)
