@@ -9,39 +9,38 @@ namespace brazen::cuda::chains {
 template <class T>
 struct Element {
   const ChainPass& pass;
-  uint32_t element;
-
-  FORMULA int64_t offset(Role role) const {
-    int64_t offset = 0;
-    locate<1>(element, 0, pass.ndim, pass.extents, pass.strides + role, &offset);
-    return offset;
-  }
-  FORMULA uint64_t index() const { return pass.first_index + static_cast<uint64_t>(offset(kIndex)); }
+  int64_t offsets[kRoles];
+  uint32_t bit;
+  T normal;
 
   FORMULA void array(Role role, T* value) const {
-    *value = load_element<T>(pass.data[role] + offset(role), pass.dtype);
+    *value = load_element<T>(pass.data[role] + offsets[role], pass.dtype);
   }
   FORMULA void coefficient(Role role, T* value) const {
-    *value = *reinterpret_cast<const T*>(pass.data[role] + offset(role));
+    *value = *reinterpret_cast<const T*>(pass.data[role] + offsets[role]);
   }
-  FORMULA uint32_t kept() const {
-    return piece_at(philox(pass.key, index() / kPiecesPerBlock), index()) < pass.keep_threshold ? 1u : 0u;
-  }
-  FORMULA void normals(T* value) const { *value = normal_at<T>(pass.key, index()); }
+  FORMULA uint32_t kept() const { return bit; }
+  FORMULA void normals(T* value) const { *value = normal; }
   FORMULA void store(Role role, const T* value) const {
-    store_element(pass.data[role] + offset(role), pass.dtype, *value);
+    store_element(pass.data[role] + offsets[role], pass.dtype, *value);
   }
 };
 
 template <class T>
 __global__ void __launch_bounds__(kChainThreads) chain_elements(const __grid_constant__ ChainPass pass) {
-  const uint32_t element = pass.first + blockIdx.x * kChainThreads + threadIdx.x;
-  if (element >= pass.end) return;
-  const Element<T> access{pass, element};
+  const uint32_t number = pass.first + blockIdx.x * kChainThreads + threadIdx.x;
+  if (number >= pass.end) return;
+  Element<T> element{pass, {}, 0, 0};
+  locate<kRoles>(number, 0, pass.ndim, pass.extents, pass.strides, element.offsets);
+  const uint64_t index = pass.first_index + static_cast<uint64_t>(element.offsets[kIndex]);
+  if (pass.noise == Noise::dropout)
+    element.bit = piece_at(philox(pass.key, index / kPiecesPerBlock), index) < pass.keep_threshold ? 1u : 0u;
+  else if (pass.noise != Noise::none)
+    element.normal = normal_at<T>(pass.key, index);
   if (pass.direction == Direction::forward)
-    chain_forward<T, 1>(pass, access);
+    chain_forward<T, 1>(pass, element);
   else
-    chain_backward<T, 1>(pass, access);
+    chain_backward<T, 1>(pass, element);
 }
 
 }  // namespace brazen::cuda::chains

@@ -166,8 +166,12 @@ struct Run {
   }
 };
 
+// Blocks a multiprocessor has room for: 64 and 80 registers.
+constexpr int blocks_at_once(Direction direction) { return direction == Direction::forward ? 4 : 3; }
+
 template <Direction direction>
-__global__ void __launch_bounds__(kChainThreads) chain_vectors(const __grid_constant__ ChainVectorPass pass) {
+__global__ void __launch_bounds__(kChainThreads, blocks_at_once(direction))
+    chain_vectors(const __grid_constant__ ChainVectorPass pass) {
   constexpr int half_slots = chain_slots(direction, false);
   const bool wide = pass.dtype == DType::float32;
   const int slots = wide ? 2 : half_slots;

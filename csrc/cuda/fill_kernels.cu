@@ -36,7 +36,7 @@ int values_per_block(FillCall::Kind kind, DType dtype) {
 }
 
 template <class Item, int count>
-FORMULA void store_block(const FillPass& pass, uint64_t block, const Item (&items)[count]) {
+FORMULA void store_block(const FillPass& pass, uint64_t block, Item (&items)[count]) {
   // Elements before the first wrap to numbers past the end.
   const uint64_t first = block * count - pass.first_index;
   if (pass.dense && first + count <= pass.elements) {
@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kThreads) fill_blocks(const __grid_constant__ 
   } else if (pass.kind == FillCall::Kind::words) {
     const uint64_t number = pass.first_index / kValuesPerBlock<double> + thread;
     const PhiloxBlock block = philox(pass.key, number);
-    const uint64_t words[2] = {word(block, 0, double()), word(block, 1, double())};
+    uint64_t words[2] = {word(block, 0, double()), word(block, 1, double())};
     store_block(pass, number, words);
   } else if (pass.dtype == DType::float64) {
     const uint64_t number = pass.first_index / kValuesPerBlock<double> + thread;
