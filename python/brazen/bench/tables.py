@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import brazen
+import brazen.ops
+import brazen.random
 
 from .bars import BARS, judge, label
 
@@ -190,8 +193,19 @@ def misses(results: Results) -> Table:
 def cuda(results: Results | None) -> str:
     """The table of a GPU, or a line that says nothing was measured on one."""
     if results is None:
-        return "Not yet run on a device: " + ", ".join(f"`{name}`" for name in brazen.activations()) + "."
+        return "Not yet run on a device: " + ", ".join(f"`{name}`" for name in _operations()) + "."
     return markdown(activations(results))
+
+
+def _operations() -> list[str]:
+    """Every operation with a kernel of its own, by its first name."""
+    found = []
+    for name in brazen.ops.__all__:
+        operation = getattr(brazen, name)
+        lists_names = inspect.isfunction(operation) and not inspect.signature(operation).parameters
+        if operation.__name__ == name and not lists_names and not inspect.isclass(operation) and name != "monte_carlo":
+            found.append(name)
+    return found + [f"random.{name}" for name in brazen.random.__all__]
 
 
 def machine(results: Results) -> str:
