@@ -44,6 +44,10 @@ EXAMPLES = {
         (5,),
     ),
     "Residual in Residual": (lambda: [nn.Residual([nn.Residual([nn.Dense(3, "tanh")]), nn.Dense(3)])], (3,)),
+    "Residual of a norm": (
+        lambda: [nn.Dense(3, "tanh"), nn.Residual([nn.Dense(3, bias=False), nn.BatchNorm()]), nn.Dense(2)],
+        (3,),
+    ),
     "Parallel": (lambda: [nn.Parallel([[nn.Dense(3)], [nn.Dense(3, "tanh")]])], (4,)),
     "Concat": (lambda: [nn.Concat([[nn.Dense(2, "tanh")], [], [nn.Dense(3)]])], (4,)),
     "Concat of channels": (lambda: [nn.Concat([[], [nn.Activation("tanh")]], axis=1)], (2, 3)),

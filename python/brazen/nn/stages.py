@@ -149,7 +149,9 @@ class NormStep:
             noise = None
 
         def backward(dy, stack):
-            dx = dy if self.overwrites_gradient else self.layer.empty("norm gradient", dy.shape, dy.dtype, run)
+            # The gradient of what was added is dy itself where nothing follows the addition.
+            own = self.overwrites_gradient and add is None
+            dx = dy if own else self.layer.empty("norm gradient", dy.shape, dy.dtype, run)
             dadd = self.layer.empty("sum gradient", dy.shape, dy.dtype, run) if add is not None else None
             learns = norm.learns
             grads = norm.grads
