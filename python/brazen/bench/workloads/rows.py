@@ -82,7 +82,9 @@ def _torch(operation: str, names: dict[str, Any], backward: bool) -> Side:
     import torch
 
     functions = torch.nn.functional
-    tensors = {key: torch.from_numpy(value) for key, value in names.items() if isinstance(value, np.ndarray)}
+    tensors: dict[str, Any] = {
+        key: torch.from_numpy(value) for key, value in names.items() if isinstance(value, np.ndarray)
+    }
     if operation in ("softmax_cross_entropy", "mse"):
         loss = functions.cross_entropy if operation == "softmax_cross_entropy" else functions.mse_loss
         x = tensors["x"].clone().requires_grad_()

@@ -7,8 +7,8 @@ import math
 import operator
 
 from ... import _core
-from ..._noise import DROPOUT, drop_threshold, site_of
 from ..._matmul import matmul
+from ..._noise import DROPOUT, drop_threshold, site_of
 from ...ops.fused import activation_of, dropout_noise
 from ..layer import Layer
 from ..stages import Stage
