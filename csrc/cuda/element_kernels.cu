@@ -9,17 +9,28 @@ namespace brazen::cuda::elements {
 template <class T>
 inline constexpr int kElements = sizeof(T) == 4 ? 4 : 1;
 
+// One element after another, so that the code of all formulas lies here once each: the arrays move on by one place, for
+// registers have no index.
 template <class Body, class T>
-FORMULA void apply(const double* parameters, const T (*in)[kElements<T>], T (*out)[kElements<T>]) {
+FORMULA void apply(const double* parameters, T (*in)[kElements<T>], T (*out)[kElements<T>]) {
+  constexpr int last = kElements<T> - 1;
   const Body body(parameters);
-#pragma unroll
-  for (int i = 0; i < kElements<T>; ++i) {
+#pragma unroll 1
+  for (int i = 0; i <= last; ++i) {
     T arguments[Body::inputs], results[Body::outputs];
 #pragma unroll
-    for (int k = 0; k < Body::inputs; ++k) arguments[k] = in[k][i];
+    for (int k = 0; k < Body::inputs; ++k) {
+      arguments[k] = in[k][0];
+#pragma unroll
+      for (int place = 0; place < last; ++place) in[k][place] = in[k][place + 1];
+    }
     body(arguments, results);
 #pragma unroll
-    for (int k = 0; k < Body::outputs; ++k) out[k][i] = results[k];
+    for (int k = 0; k < Body::outputs; ++k) {
+#pragma unroll
+      for (int place = 0; place < last; ++place) out[k][place] = out[k][place + 1];
+      out[k][last] = results[k];
+    }
   }
 }
 
