@@ -182,6 +182,12 @@ def test_the_table_step_compares(cupy, tmp_path):
     assert count.differing == 1 and count.note.startswith("planted")
 
 
+def test_the_chains_step_runs(cupy, tmp_path):
+    prove, stages = (importlib.import_module(name) for name in ("prove", "stages"))
+    entry = prove.chains(stages.Work(tmp_path, time.time() + 4, 4))
+    assert entry["note"].endswith(" tests")
+
+
 def test_the_suite_for_the_sanitizer_runs(cupy, capsys):
     importlib.import_module("suite").main(cupy, CHOSEN)
     assert capsys.readouterr().out == "suite done\n"

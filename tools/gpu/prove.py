@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 from stages import Skip, step
@@ -166,6 +167,34 @@ def halves(work):
                         device.from_torch(result, expected.dtype), expected, f"{case.id} {dtype} {parameters}"
                     )
     return count.entry()
+
+
+@step
+def chains(work):
+    """The chain, dropout and random fills on CuPy arrays: what the tests ask of their emulation."""
+    import device
+    import test_cuda_chain as tests
+    from tolerance import DTYPES
+
+    cupy = device.library("cupy")
+    there = SimpleNamespace(on_device=lambda a: device.on_cupy(cupy, a), ndarray=cupy.ndarray, empty=cupy.empty)
+    of_noise = (tests.test_stages, tests.test_offsets, tests.test_noise_shapes)
+    of_dtype = (tests.test_layouts_and_axes, tests.test_strided_coefficients, tests.test_sizes, tests.test_in_place,
+                tests.test_cut_passes_keep_channels_and_indices, tests.test_batch_norm)  # fmt: skip
+    calls = [(test, (dtype,)) for dtype in DTYPES for test in of_dtype]
+    calls += [
+        (test, (noise, dtype)) for dtype in DTYPES for test in of_noise for noise in tests.NOISES if noise != "none"
+    ]
+    calls += [(tests.test_fills, fill) for fill in tests.FILLS] + [
+        (tests.test_fill_parameters, fill) for fill in tests.FILLS
+    ]
+    calls += [(tests.test_activations, (entry, dtype)) for dtype in DTYPES for entry in tests.ACTIVATIONS]
+    work = limited(work, 120)
+    for done, (test, given) in enumerate(calls):
+        if work.left() < 1:
+            return {"note": f"{done} of {len(calls)} tests"}
+        test(there, *given)
+    return {"note": f"all {len(calls)} tests"}
 
 
 @step
