@@ -126,6 +126,6 @@ ptxas info    : Used 40 registers, used 0 barriers, 8 bytes cumulative stack siz
 
 def test_every_source_is_in_the_build():
     listed = re.search(
-        r"add_library\(brazen_cuda13 SHARED ([^)]*)\)", (build.ROOT / "csrc/cuda/CMakeLists.txt").read_text()
+        r"add_library\(brazen_cuda13 SHARED\s+([^)]*)\)", (build.ROOT / "csrc/cuda/CMakeLists.txt").read_text()
     )
     assert set(listed[1].split()) == {p.name for p in Path(build.ROOT / "csrc/cuda").glob("*.cu")}
