@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..case import Case
 
-_MODULES = ("batch_norm", "chains", "rows")
+_MODULES = ("batch_norm", "chains", "rows", "training")
 
 
 @dataclass(frozen=True)
