@@ -26,7 +26,7 @@ FLAGS = {
     "RAdam": {**_ADAM, "decoupled_weight_decay": _FLAG, "maximize": _FLAG},
     "Rprop": {"lr": _RATE, "etas": st.sampled_from([(0.5, 1.2), (0.3, 1.5)]), "step_sizes": st.sampled_from([(1e-6, 50), (1e-3, 0.05)]), "maximize": _FLAG},
     "ASGD": {"lr": _RATE, "lambd": _DECAY, "alpha": st.floats(0.5, 1), "t0": st.sampled_from([1e6, 5.0]), "weight_decay": _DECAY, "maximize": _FLAG},
-    "Adafactor": {"lr": _RATE, "beta2_decay": st.sampled_from([-0.8, -0.5]), "eps": st.sampled_from([(None, 1e-3), (1e-3, 1e-2)]), "d": st.sampled_from([1.0, 0.5]), "weight_decay": _DECAY, "maximize": _FLAG},
+    "Adafactor": {"lr": _RATE, "beta2_decay": st.sampled_from([-0.8, -0.5]), "eps": st.sampled_from([(None, 1e-3), (1e-3, 1e-2)]), "d": st.sampled_from([1.0, 1.5]), "weight_decay": _DECAY, "maximize": _FLAG},
 }  # fmt: skip
 
 
