@@ -85,30 +85,42 @@ void gradient_sums(const T* dy, const T* x, T center, T deviation, const T* scal
     sum_gradients(x, center, deviation, sums, n, [=](size_t i) { return dy[i]; });
 }
 
-template <class T>
-void gradient(const T* dy, const T* x, T center, T deviation, const T* scale, RowCorrection<T> correction, T* dx,
-              size_t n) {
-  if (scale) {
-    EACH_ELEMENT dx[i] = corrected_grad(dy[i] * scale[i], x[i], center, deviation, correction.slope, correction.base);
+// dx, and where asked for this row's share of dscale and dshift. dx may lie over x or dy.
+template <bool scaled, class T>
+void gradient_of(const T* dy, const T* x, T center, T deviation, const T* scale, RowCorrection<T> correction, T* dx,
+                 T* dscale, T* dshift, size_t n) {
+  const auto factor = [=](size_t i) {
+    if constexpr (scaled)
+      return scale[i];
+    else
+      return T(1);
+  };
+  if (dscale) {
+    EACH_ELEMENT {
+      const T d = dy[i], at = x[i];
+      dscale[i] += d * normalized(at, center, deviation);
+      dshift[i] += d;
+      dx[i] = corrected_grad(d * factor(i), at, center, deviation, correction.slope, correction.base);
+    }
   } else {
-    EACH_ELEMENT dx[i] = corrected_grad(dy[i], x[i], center, deviation, correction.slope, correction.base);
+    EACH_ELEMENT dx[i] = corrected_grad(dy[i] * factor(i), x[i], center, deviation, correction.slope, correction.base);
   }
 }
 
 template <class T>
-void accumulate(const T* dy, const T* x, T center, T deviation, T* dscale, T* dshift, size_t n) {
-  EACH_ELEMENT {
-    const T d = dy[i];
-    dscale[i] += d * normalized(x[i], center, deviation);
-    dshift[i] += d;
-  }
+void gradient(const T* dy, const T* x, T center, T deviation, const T* scale, RowCorrection<T> correction, T* dx,
+              T* dscale, T* dshift, size_t n) {
+  if (scale)
+    gradient_of<true>(dy, x, center, deviation, scale, correction, dx, dscale, dshift, n);
+  else
+    gradient_of<false>(dy, x, center, deviation, scale, correction, dx, dscale, dshift, n);
 }
 
 #undef EACH_ELEMENT
 
 template <class T>
 constexpr NormLoops<T> make_loops() {
-  return {moments<T>, squares<T>, add<T>, normalize<T>, gradient_sums<T>, gradient<T>, accumulate<T>};
+  return {moments<T>, squares<T>, add<T>, normalize<T>, gradient_sums<T>, gradient<T>};
 }
 
 }  // namespace

@@ -63,10 +63,9 @@ struct NormLoops {
   void (*normalize)(const T* x, RowStatistics<T> row, const T* scale, const T* shift, T* y, size_t n);
   // Sums of d and of d * xhat, d = dy * scale.
   void (*gradient_sums)(const T* dy, const T* x, T center, T deviation, const T* scale, T* sums, size_t n);
+  // Unless they are null, adds dy * xhat to dscale and dy to dshift.
   void (*gradient)(const T* dy, const T* x, T center, T deviation, const T* scale, RowCorrection<T> correction, T* dx,
-                   size_t n);
-  // Adds dy * xhat and dy to what is there.
-  void (*accumulate)(const T* dy, const T* x, T center, T deviation, T* dscale, T* dshift, size_t n);
+                   T* dscale, T* dshift, size_t n);
 };
 
 struct RowKernels {

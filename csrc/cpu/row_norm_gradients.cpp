@@ -2,9 +2,11 @@
 // The backward pass of the norms: dx row by row, and in the same pass the sums over rows for scale and shift.
 //
 // Column sums have the shape of formulas/reduction.h: row r belongs to lane r mod 32 of its chunk of 1,024 rows. A
-// thread claims the rows of a chunk that leave one remainder modulo 8, four lanes, and takes lane after lane: the sums
-// it adds to stay in L1, and the four lanes meet as the first two levels of the tree. Eight such parts a chunk are
-// kept, 1/64 of x for both sums.
+// thread claims a whole chunk where its lanes fit into L2 and there are chunks for all threads, else the rows of a
+// chunk that leave one remainder modulo 2, 4 or 8: a part of the lanes, which meet as the first levels of the tree.
+// Rows are taken in order, for the processor fetches the next ones by itself (lane after lane took 2.8 copies' time for
+// 8,192 rows of 1,024, in order 1.9). Parts are kept: at most eight a chunk, 1/64 of x for both sums.
+#include <algorithm>
 #include <memory>
 
 #include "float_state.h"
@@ -13,11 +15,13 @@
 #include "row_kernels.h"
 #include "row_norms.h"
 #include "rows.h"
+#include "threads.h"
 
 namespace brazen::cpu {
 namespace {
 
-constexpr int kParts = 8;
+constexpr int kMaxParts = 8;
+constexpr int64_t kLaneBytes = 512 << 10;  // half of an L2
 
 template <class T>
 class Backward {
@@ -34,9 +38,13 @@ class Backward {
     const FloatState guard;
     const int64_t picoseconds = call_.arrays.size() * 2 * kNormPicoseconds;
     if (sums_ && channels_a_row_ == 0) {
-      const int64_t units = chunk_count(rows_) * kParts;
-      parts_.reset(new T[2 * units * columns_]);
-      UnitClaims claims(units, kChunkRows / kParts * columns_, 0, false, picoseconds);
+      const int64_t chunks = chunk_count(rows_);
+      while (parts_a_chunk_ < kMaxParts && (kLanes / parts_a_chunk_ * lane_size() * sizeof(T) > kLaneBytes ||
+                                            chunks * parts_a_chunk_ < 4 * thread_count()))
+        parts_a_chunk_ *= 2;
+      const int64_t units = chunks * parts_a_chunk_;
+      parts_.reset(new T[units * lane_size()]);
+      UnitClaims claims(units, kChunkRows / parts_a_chunk_ * columns_, 0, false, picoseconds);
       claims.set_each(1);
       claims.each([&](int64_t begin, int64_t end) {
         for (int64_t unit = begin; unit < end; ++unit) column_part(unit);
@@ -65,7 +73,7 @@ class Backward {
       for (int round = 0; round < 2; ++round) {
         dy.take(arena), x.take(arena), dx.take(arena);
         if (of.call_.has_scale) scale.take(arena);
-        for (T*& buffer : lanes) buffer = sums ? arena.take<T>(2 * of.columns_) : nullptr;
+        lanes = sums ? arena.take<T>(kLanes / of.parts_a_chunk_ * of.lane_size()) : nullptr;
         if (round == 0) arena.provide();
       }
     }
@@ -73,7 +81,6 @@ class Backward {
       if (dx.streamed()) of.table_.stream_fence();
     }
 
-    // dx may lie over x or dy, so a lane's share is added before a chunk is written.
     void gradient(int64_t row, int64_t next, T* dscale = nullptr, T* dshift = nullptr) {
       dy.seek(row), x.seek(row), dx.seek(row);
       if (of.call_.has_scale) scale.seek(row);
@@ -91,9 +98,8 @@ class Backward {
       if (dx.streamed() && next >= 0) bases[0] = dy.ahead(next), bases[1] = x.ahead(next);
       if (of.sums_ && of.channels_a_row_ > 0) channel_sums(row);
       each_chunk(of.columns_, [&](int64_t start, int64_t n) {
-        const T *d = dy.chunk(start, n), *at = x.chunk(start, n);
-        if (dscale) of.norms_.accumulate(d, at, center, deviation, dscale + start, dshift + start, n);
-        of.norms_.gradient(d, at, center, deviation, factors(start, n), correction, dx.chunk(start), n);
+        of.norms_.gradient(dy.chunk(start, n), x.chunk(start, n), center, deviation, factors(start, n), correction,
+                           dx.chunk(start), dscale ? dscale + start : nullptr, dshift ? dshift + start : nullptr, n);
         const char* ahead[2];
         int count = 0;
         for (const char* base : bases)
@@ -120,34 +126,31 @@ class Backward {
     RowSource<T> dy, x, scale;
     RowSink<T> dx;
     Arena arena;
-    T* lanes[3];
+    T* lanes;
     T center = 0, deviation = 0;
   };
 
-  // Lanes part, part + 16, part + 8, part + 24 of a chunk of rows, merged.
+  // The rows of a chunk that leave the remainder `part`: lanes part, part + parts, part + 2 parts ...
   void column_part(int64_t unit) {
     Rows rows(*this);
-    const int64_t first = unit / kParts * kChunkRows, part = unit % kParts;
+    const int64_t parts = parts_a_chunk_, lanes = kLanes / parts;
+    const int64_t first = unit / parts * kChunkRows, part = unit % parts;
     const int64_t count = std::min<int64_t>(kChunkRows, rows_ - first);
-    const int64_t both = 2 * columns_;
-    const auto lane = [&](int64_t number, T* into) {
-      for (int64_t i = 0; i < both; ++i) into[i] = 0;
-      for (int64_t r = number; r < count; r += kLanes) {
-        const int64_t next = r + kLanes < count ? first + r + kLanes : -1;
-        rows.gradient(first + r, next, into, into + columns_);
-      }
-    };
-    T *a = rows.lanes[0], *b = rows.lanes[1], *c = rows.lanes[2];
-    lane(part, a), lane(part + 16, b);
-    norms_.add(a, b, a, both);
-    lane(part + 8, b), lane(part + 24, c);
-    norms_.add(b, c, b, both);
-    norms_.add(a, b, parts_.get() + unit * both, both);
+    const auto lane = [&](int64_t number) { return rows.lanes + number * lane_size(); };
+    std::fill_n(rows.lanes, lanes * lane_size(), T(0));
+    for (int64_t r = part; r < count; r += parts) {
+      const int64_t next = r + parts < count ? first + r + parts : -1;
+      T* sums = lane(r / parts % lanes);
+      rows.gradient(first + r, next, sums, sums + columns_);
+    }
+    for (int64_t offset = lanes / 2; offset > 0; offset /= 2)
+      for (int64_t i = 0; i < offset; ++i)
+        norms_.add(lane(i), lane(i + offset), offset > 1 ? lane(i) : parts_.get() + unit * lane_size(), lane_size());
   }
 
   void merge_parts() {
-    const int64_t chunks = chunk_count(rows_), both = 2 * columns_;
-    UnitClaims claims(chunk_count(both), kChunkRows * chunks * kParts, 0, false, chunks * kParts * both * 30);
+    const int64_t chunks = chunk_count(rows_), parts = parts_a_chunk_, both = lane_size();
+    UnitClaims claims(chunk_count(both), kChunkRows * chunks * parts, 0, false, chunks * parts * both * 30);
     claims.each([&](int64_t begin, int64_t end) {
       Arena arena;
       double* totals = nullptr;
@@ -157,10 +160,10 @@ class Backward {
       }
       for (int64_t at = begin * kChunkRows; at < std::min(both, end * kChunkRows); ++at) {
         for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-          T lanes[kParts];
-          for (int part = 0; part < kParts; ++part) lanes[part] = parts_[(chunk * kParts + part) * both + at];
-          for (int offset = kParts / 2; offset > 0; offset /= 2)
-            for (int i = 0; i < offset; ++i) lanes[i] += lanes[i + offset];
+          T lanes[kMaxParts];
+          for (int64_t part = 0; part < parts; ++part) lanes[part] = parts_[(chunk * parts + part) * both + at];
+          for (int64_t offset = parts / 2; offset > 0; offset /= 2)
+            for (int64_t i = 0; i < offset; ++i) lanes[i] += lanes[i + offset];
           totals[chunk] = static_cast<double>(lanes[0]);
         }
         const T total = static_cast<T>(merge_chunks(totals, chunks, 1));
@@ -193,8 +196,12 @@ class Backward {
     }
   }
 
+  // dscale's and dshift's sums of one lane, one after the other.
+  int64_t lane_size() const { return 2 * columns_; }
+
   const RowNormCall& call_;
   const int64_t rows_, columns_;
+  int64_t parts_a_chunk_ = 1;
   const bool sums_;
   const int64_t channels_a_row_, positions_;
   const KernelTable& table_ = kernels();
