@@ -11,6 +11,7 @@ __all__ = ["__version__", "info", "num_threads", "set_num_threads", *_operations
 
 # Parts that `import brazen` would be slower for: loaded when they are asked for.
 _LAZY = {
+    "checkpoint",
     "checks",
     "init",
     "nn",
@@ -19,6 +20,7 @@ _LAZY = {
     "reference",
     "schedules",
 }
+_LAZY_FUNCTIONS = {"load": "checkpoint", "save": "checkpoint"}
 
 
 def __getattr__(name):
@@ -27,6 +29,10 @@ def __getattr__(name):
         import importlib
 
         return importlib.import_module(f"brazen.{name}")
+    if name in _LAZY_FUNCTIONS:
+        import importlib
+
+        return getattr(importlib.import_module(f"brazen.{_LAZY_FUNCTIONS[name]}"), name)
     import sys
 
     # With name and obj Python adds the nearest name: "Did you mean: 'gelu'?"
