@@ -4,12 +4,15 @@
 It catches a wrong lane, chunk, tail, stride or merging order, and a layout that takes the wrong kernel.
 """
 
+import itertools
+
 import brazen as bz
 import layouts
 import numpy as np
 import pytest
 import samples
 from brazen import _core
+from brazen.ops.activations import Activation
 from emulation import build
 from test_batch_norm import CHAINS, Problem
 from test_cuda_emulated import cupy  # noqa: F401
@@ -85,24 +88,59 @@ def test_misaligned_arrays_are_refused(cupy):  # noqa: F811
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_both_passes(cupy, dtype, training):  # noqa: F811
-    """Forward with its whole chain, backward without: results, gradients and running statistics."""
-    for shape in [(3, 5, 7, 7), (1100, 3), (5, 64), (9, 31, 20, 6)]:
-        problem = Problem(shape, dtype, CHAINS[4], training=training)
-        y, _, running = problem.forward()
+    """Both with the whole chain, backward also without: results, gradients and running statistics."""
+    for shape, chain in itertools.product([(3, 5, 7, 7), (1100, 3), (5, 64), (9, 31, 20, 6)], CHAINS):
+        problem = Problem(shape, dtype, chain, training=training)
+        y, on_host, running = problem.forward()
+        gradients = bz.batch_norm.backward(problem.dy, on_host)
         for change in ORDERS[:3]:
             convert = lambda a: None if a is None else cupy.on_device(a)  # noqa: E731
             moved = [convert(r.copy()) for r in problem.running]
-            add, x = convert(change(problem.add)), convert(change(problem.x))
+            add, x = (None if a is None else convert(change(a)) for a in (problem.add, problem.x))
             parameters = convert(problem.scale), convert(problem.shift)
-            result, _ = bz.batch_norm(x, *parameters, *moved, add=add, **problem.options)
+            result, saved = bz.batch_norm(x, *parameters, *moved, add=add, **problem.options)
             for given, wanted in zip([result, *moved], [y, *running]):
                 wrong = same_bits(given.get(), wanted)
-                assert not wrong, f"{shape} {change.__name__}: {wrong}"
+                assert not wrong, f"{shape} {chain} {change.__name__}: {wrong}"
+            dy = convert(change(problem.dy))
+            check_gradients(bz.batch_norm.backward(dy, saved), gradients, f"{shape} {chain} {change.__name__}")
+            sums = bz.batch_norm.backward_sums(dy, saved)
+            assert not same_bits(sums.get(), bz.batch_norm.backward_sums(problem.dy, on_host))
+            applied = bz.batch_norm.backward_apply(dy, saved, sums)
+            check_gradients(applied, gradients, f"{shape} {chain} {change.__name__} applied")
 
             _, saved = bz.batch_norm(x, *parameters, *moved, add=add, training=training)
             host = [r.copy() for r in problem.running] if training else [r.get() for r in moved]
             _, own = bz.batch_norm(problem.x, problem.scale, problem.shift, *host, add=problem.add, training=training)
             expected = bz.batch_norm.backward(problem.dy, own)
-            for given, wanted in zip(bz.batch_norm.backward(convert(change(problem.dy)), saved), expected):
-                wrong = same_bits(given.get(), wanted)
-                assert not wrong, f"{shape} {change.__name__} backward: {wrong}"
+            check_gradients(bz.batch_norm.backward(dy, saved), expected, f"{shape} {change.__name__} plain")
+
+
+def check_gradients(results, expected, told):
+    for name in expected._fields:
+        given, wanted = getattr(results, name), getattr(expected, name)
+        assert (given is None) == (wanted is None), f"{told}: {name}"
+        wrong = "" if wanted is None else same_bits(given.get(), wanted)
+        assert not wrong, f"{told}: {name}: {wrong}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_activation_in_the_backward_sums(cupy, dtype):  # noqa: F811
+    x, dy = samples.ordinary((6, 3, 40), dtype, 1), samples.ordinary((6, 3, 40), dtype, 2)
+    for name in bz.activations():
+        activation = getattr(bz, name)
+        if not isinstance(activation, Activation) or name == "threshold":
+            continue
+        _, saved = bz.batch_norm(x, activation=name, dropout=0.3, seed=1, offset=4)
+        _, there = bz.batch_norm(cupy.on_device(x), activation=name, dropout=0.3, seed=1, offset=4)
+        sums = bz.batch_norm.backward_sums(cupy.on_device(dy), there)
+        wrong = same_bits(sums.get(), bz.batch_norm.backward_sums(dy, saved))
+        assert not wrong, f"{name}: {wrong}"
+
+
+def test_more_axes_than_a_pass_over_elements_has(cupy):  # noqa: F811
+    shape = (2,) * 10
+    x, dy = (samples.ordinary(shape, "float32", seed).transpose(9, 3, 1, 5, 7, 0, 2, 4, 6, 8) for seed in (1, 2))
+    _, saved = bz.batch_norm(x, activation="silu", dropout=0.5, seed=2)
+    _, there = bz.batch_norm(cupy.on_device(x), activation="silu", dropout=0.5, seed=2)
+    check_gradients(bz.batch_norm.backward(cupy.on_device(dy), there), bz.batch_norm.backward(dy, saved), "ten axes")

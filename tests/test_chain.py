@@ -110,10 +110,26 @@ def test_dtypes(dtype, ops):
     assert np.array_equal(y, single.astype(narrow))
     backward = ops.fused.backward(dy.astype(wide), x.astype(wide), **given, add=add.astype(wide))
     assert np.array_equal(grads.x, backward.x.astype(narrow)) and np.array_equal(grads.add, backward.add.astype(narrow))
-    # 12 terms of which each may have been rounded to the narrow type before it was added.
-    rounding = 12 * tolerance(dtype).unit * np.abs(backward.add).max()
+    # The sums take the float32 terms, not the rounded ones that x and add get.
     for ours, theirs in ((grads.bias, backward.bias), (grads.scale, backward.scale)):
-        assert (np.abs(ours - theirs) <= rounding * max(1, np.abs(X).max())).all()
+        assert not same_bits(ours, theirs)
+    alone = ops.fused.backward(dy, x, bias=bias, activation="silu", dropout=0.25, **PLACE).bias
+    wider = ops.fused.backward(dy.astype(wide), x.astype(wide), bias=bias, activation="silu", dropout=0.25, **PLACE)
+    assert not same_bits(alone, wider.bias)
+
+
+def test_gradients_name_what_is_wrong():
+    ones = np.ones(5)
+    for activation in (None, "relu"):  # x is checked also where nothing depends on it
+        with pytest.raises(ValueError, match=r"fused: dy has shape \(3, 3, 5\); expected \(4, 3, 5\), the shape of x"):
+            bz.fused.backward(DY[:3], X, bias=ones, activation=activation)
+        with pytest.raises(TypeError, match=r"fused: dy has dtype float32; expected float64, the dtype of x"):
+            bz.fused.backward(DY.astype("float32"), X, activation=activation)
+    with pytest.raises(TypeError, match=r"fused: x has dtype int64"):
+        bz.fused.backward(DY, X.astype("int64"))
+    for given in ({"activation": "relu"}, {"scale": ones}):
+        with pytest.raises(TypeError, match="fused: x is None; the gradient of activation or scale depends on it"):
+            bz.fused.backward(DY, None, **given)
 
 
 ELEMENTWISE = [

@@ -84,7 +84,7 @@ def check(cupy, call, arrays, told):  # noqa: F811
 
 def check_chain(cupy, dtype, shape, axis, told="", *, parts="sba", change=np.asarray, activation=bz.silu, noise=DROPOUT,  # noqa: F811
                 first=0, noise_shape=None, vector=np.asarray):  # fmt: skip
-    """Forward and backward. parts: s(cale), b(ias), a(dd), A(dd_after)."""
+    """Forward and backward, with the sums of scale and bias. parts: s(cale), b(ias), a(dd), A(dd_after)."""
     x, dy, add, after = (change(samples.ordinary(shape, dtype, seed)) for seed in range(4))
     scale, bias = vectors(shape, axis, dtype)
     scale = vector(scale) if "s" in parts and shape else None
@@ -102,7 +102,7 @@ def check_chain(cupy, dtype, shape, axis, told="", *, parts="sba", change=np.asa
         check(
             cupy,
             lambda dy, x, s, b, a, wants=wants: _core.fused_backward(
-                dy, x, s, b, a, activation, drawn, noise_shape, axis, wants, None, None
+                dy, x, s, b, a, activation, drawn, noise_shape, axis, wants, None, None, True
             ),
             [dy, x, scale, bias, add],
             f"{told} backward {wants}",

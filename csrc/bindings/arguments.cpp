@@ -19,6 +19,20 @@ int64_t read_integer(const py::object& object, Argument argument) {
   return value;
 }
 
+uint64_t read_unsigned(const py::handle& object, Argument argument, uint64_t largest) {
+  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
+  if (!index) {
+    PyErr_Clear();
+    throw TypeMismatch(argument + "is " + Py_TYPE(object.ptr())->tp_name + "; expected an integer");
+  }
+  const unsigned long long value = PyLong_AsUnsignedLongLong(index.ptr());
+  if ((value == static_cast<unsigned long long>(-1) && PyErr_Occurred()) || value > largest) {
+    PyErr_Clear();
+    throw ValueMismatch(argument + "is " + std::string(py::str(index)) + "; expected 0 to " + std::to_string(largest));
+  }
+  return value;
+}
+
 void require_domain(const char* operation, const Parameter& parameter, double value, DType dtype) {
   const bool narrow = dtype != DType::float64;
   const double rounded = narrow ? static_cast<double>(static_cast<float>(value)) : value;

@@ -15,6 +15,10 @@ inline Axes shape_of(const ArrayView& x) { return Axes(x.shape, x.shape + x.ndim
 inline bool given(const py::object& object) { return !object.is_none(); }
 
 int64_t read_integer(const py::object& object, Argument argument);
+uint64_t read_unsigned(const py::handle& object, Argument argument, uint64_t largest);
+
+// The largest index of an element in a whole batch.
+inline constexpr int64_t kMaxIndex = int64_t{1} << 62;
 
 // `value` must lie in the parameter's domain, also as the type that arithmetic on `dtype` is done in rounds it.
 void require_domain(const char* operation, const Parameter& parameter, double value, DType dtype);

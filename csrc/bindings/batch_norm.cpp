@@ -4,6 +4,7 @@
 
 #include "arguments.h"
 #include "chain.h"
+#include "channels.h"
 #include "execute.h"
 
 namespace brazen::bindings {
@@ -17,28 +18,9 @@ int channel_axis(const ArrayView& x, const py::object& axis) {
   return normalize_axis(read_integer(axis, {"batch_norm", "axis"}), x.ndim, "batch_norm");
 }
 
-// Calls of batch norm see the channel's axis first.
-void set_shape(Layout& layout, const ArrayView& x, int axis) {
-  int64_t shape[kMaxDims];
-  shape[0] = x.shape[axis];
-  for (int d = 0, to = 1; d < x.ndim; ++d)
-    if (d != axis) shape[to++] = x.shape[d];
-  layout.set_shape(x.ndim, shape);
-}
-
-void add_operand(Layout& layout, const ArrayView& array, int axis) {
-  int64_t strides[kMaxDims];
-  strides[0] = array.strides[axis];
-  for (int d = 0, to = 1; d < array.ndim; ++d)
-    if (d != axis) strides[to++] = array.strides[d];
-  layout.add(array.data, array.dtype, strides);
-}
-
 constexpr const char* kName = "batch_norm";
 
-// Coefficients of the compute type, one for each channel, as rows of one array.
-DType coefficient_dtype(const ArrayView& x) { return is_16_bit(x.dtype) ? DType::float32 : x.dtype; }
-
+// Coefficients of the compute type are rows of one array.
 void add_coefficients(Layout& layout, const void* rows, int row, DType dtype) {
   int64_t strides[kMaxDims] = {itemsize(dtype)};
   char* data = static_cast<char*>(const_cast<void*>(rows)) + row * channel_count(layout) * itemsize(dtype);
@@ -55,39 +37,11 @@ void add_index(Layout& layout, const ArrayView& x, int axis, int64_t first) {
   layout.add(reinterpret_cast<void*>(first), DType::uint8, strides);
 }
 
-// One value for each channel, of the coefficients' dtype.
-struct Vector {
-  ArrayView view;
-  bool present = false;
-
-  ChannelVector get() const { return present ? ChannelVector{view.data, view.strides[0]} : ChannelVector{}; }
-};
-
-Vector read_vector(const py::object& object, const char* name, const ArrayView& x, int axis, bool written) {
-  Vector vector;
-  if (!(vector.present = given(object))) return vector;
-  const Argument argument{kName, name};
-  vector.view = written ? read_output(object.ptr(), argument) : read_array(object.ptr(), argument);
-  require_dtype(vector.view, coefficient_dtype(x), argument,
-                is_16_bit(x.dtype) ? "as for all 16-bit x" : "the dtype of x");
-  require_same_place(vector.view, argument, x, "x");
-  const int64_t shape[] = {x.shape[axis]};
-  require_shape(vector.view, argument, 1, shape, "one value for each channel");
-  return vector;
-}
-
-// An output of one value for each channel, where `wanted`.
+// A gradient of what the forward call had.
 Vector output_vector(const py::object& object, const char* name, const ArrayView& x, int axis, bool wanted) {
   if (given(object) && !wanted)
     throw ValueMismatch(std::string(kName) + ": " + name + " is given, but the forward call had no " + (name + 1));
-  if (given(object)) return read_vector(object, name, x, axis, true);
-  Vector vector;
-  if ((vector.present = wanted)) vector.view = new_like(x, {x.shape[axis]}, coefficient_dtype(x));
-  return vector;
-}
-
-py::object result(const py::object& object, Vector& vector) {
-  return vector.present ? result(object, vector.view) : py::object(py::none());
+  return write_vector(object, {kName, name}, x, axis, wanted);
 }
 
 // (3, channels) moments or (2, channels) sums.
@@ -112,8 +66,8 @@ py::object statistics(const py::object& x_object, const py::object& axis_object)
   const int axis = channel_axis(x, axis_object);
   ArrayView moments = new_like(x, {3, x.shape[axis]}, DType::float64);
   StatisticsCall call;
-  set_shape(call.layout, x, axis);
-  add_operand(call.layout, x, axis);
+  set_channel_first(call.layout, x, axis);
+  add_channel_first(call.layout, x, axis);
   merge_rows(call.layout);
   call.moments = reinterpret_cast<double*>(moments.data);
   execute(call, x);
@@ -138,10 +92,10 @@ py::tuple forward(const py::object& x_object, const py::object& moments_object, 
   const ArrayView x = read_x(x_object, {kName, "x"});
   const int axis = channel_axis(x, axis_object);
   const bool inference = moments_object.ptr() == Py_False;
-  const Vector scale = read_vector(scale_object, "scale", x, axis, false);
-  const Vector shift = read_vector(shift_object, "shift", x, axis, false);
-  const Vector mean = read_vector(mean_object, "running_mean", x, axis, !inference);
-  const Vector variance = read_vector(variance_object, "running_var", x, axis, !inference);
+  const Vector scale = read_vector(scale_object, {kName, "scale"}, x, axis, false);
+  const Vector shift = read_vector(shift_object, {kName, "shift"}, x, axis, false);
+  const Vector mean = read_vector(mean_object, {kName, "running_mean"}, x, axis, !inference);
+  const Vector variance = read_vector(variance_object, {kName, "running_var"}, x, axis, !inference);
   ArrayView add;
   if (given(add_object)) add = read_like(add_object, {kName, "add"}, x, "the shape of x");
 
@@ -184,13 +138,13 @@ py::tuple forward(const py::object& x_object, const py::object& moments_object, 
   pass.direction = Direction::forward;
   pass.fresh = !given(out_object);
   pass.compute_dtype = x.dtype;
-  set_shape(pass.layout, x, axis);
-  add_operand(pass.layout, x, axis);
+  set_channel_first(pass.layout, x, axis);
+  add_channel_first(pass.layout, x, axis);
   for (int row = 0; row < 3; ++row) add_coefficients(pass.layout, coefficients.data, row, coefficients.dtype);
-  if (chain.add) add_operand(pass.layout, add, axis);
+  if (chain.add) add_channel_first(pass.layout, add, axis);
   if (chain.noise != Noise::none) add_index(pass.layout, x, axis, first_index);
   pass.input_count = pass.layout.operand_count;
-  add_operand(pass.layout, out, axis);
+  add_channel_first(pass.layout, out, axis);
   merge_rows(pass.layout);
   execute(call, x);
   const py::object kept = results.from == MomentsFrom::caller ? moments_object : finish(moments);
@@ -205,13 +159,13 @@ void add_inputs(ChainCall& pass, const ArrayView& dy, const ArrayView& x, const 
   pass.compute_dtype = x.dtype;
   pass.fresh = false;
   Layout& layout = pass.layout;
-  set_shape(layout, x, axis);
-  add_operand(layout, dy, axis);
-  if (chain.has_x) add_operand(layout, x, axis);
+  set_channel_first(layout, x, axis);
+  add_channel_first(layout, dy, axis);
+  if (chain.has_x) add_channel_first(layout, x, axis);
   if (chain.center) add_coefficients(layout, coefficients.data, 0, coefficients.dtype);
   if (chain.factor) add_coefficients(layout, coefficients.data, 1, coefficients.dtype);
   if (chain.shift) add_coefficients(layout, coefficients.data, 2, coefficients.dtype);
-  if (chain.add) add_operand(layout, add, axis);
+  if (chain.add) add_channel_first(layout, add, axis);
   if (chain.correction) {
     add_coefficients(layout, corrections, 0, coefficients.dtype);
     add_coefficients(layout, corrections, 1, coefficients.dtype);
@@ -232,7 +186,7 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
   const ArrayView dy = read_like(dy_object, {kName, "dy"}, x, "the shape of x");
   ArrayView add;
   if (given(add_object)) add = read_like(add_object, {kName, "add"}, x, "the shape of x");
-  const Vector scale = read_vector(scale_object, "scale", x, axis, false);
+  const Vector scale = read_vector(scale_object, {kName, "scale"}, x, axis, false);
   const ArrayView moments = read_rows(moments_object, "moments", x, axis, 3, DType::float64, kSavedTold);
   const ArrayView coefficients =
       read_rows(coefficients_object, "coefficients", x, axis, 3, coefficient_dtype(x), kSavedTold);
@@ -259,17 +213,18 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
   const int64_t first_index = set_noise(chain, noise, kName);
   const bool active = chain.activation >= 0;
   call.computed = active || chain.noise != Noise::none;
-  chain.has_x = chain.center = chain.factor = chain.shift = active;
+  chain.center = chain.factor = chain.shift = active;
+  chain.has_x = true;  // for the sums
   chain.add = active && given(add_object);
   chain.has_dadd = true;
   call.gradient.chain = chain;
   add_inputs(call.gradient, dy, x, add, axis, coefficients, nullptr, first_index);
-  add_operand(call.gradient.layout, dy, axis);
+  add_channel_first(call.gradient.layout, dy, axis);
   call.gradient.layout.operands[call.gradient.input_count].data = nullptr;  // computed into tiles alone
   merge_rows(call.gradient.layout);
-  set_shape(call.arrays, x, axis);
-  add_operand(call.arrays, dy, axis);
-  add_operand(call.arrays, x, axis);
+  set_channel_first(call.arrays, x, axis);
+  add_channel_first(call.arrays, dy, axis);
+  add_channel_first(call.arrays, x, axis);
   merge_rows(call.arrays);
 
   ArrayView dx, dadd, corrections;
@@ -299,8 +254,8 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
     if (corrected) corrections = new_like(x, {2, x.shape[axis]}, coefficients.dtype);
     results.corrections = corrections.data;
     add_inputs(call.chain, dy, x, add, axis, coefficients, corrections.data, first_index);
-    if (chain.has_dadd) add_operand(call.chain.layout, dadd, axis);
-    add_operand(call.chain.layout, dx, axis);
+    if (chain.has_dadd) add_channel_first(call.chain.layout, dadd, axis);
+    add_channel_first(call.chain.layout, dx, axis);
     call.chain.fresh = !given(dx_object);
     merge_rows(call.chain.layout);
   }
@@ -334,29 +289,6 @@ py::object merge(const py::object& parts, int64_t rows) {
   return finish(merged);
 }
 
-// (sum, product) of a chain's bias and scale: sums of d, and of d * x; None where not asked for.
-py::tuple channel_sums(const py::object& d_object, const py::object& x_object, const py::object& axis_object,
-                       bool wants_sum, const py::object& sum_object) {
-  const ArrayView d = read_x(d_object, {"fused", "dy"});
-  ArrayView x;
-  if (given(x_object)) x = read_like(x_object, {"fused", "x"}, d, "the shape of dy");
-  const int axis = normalize_axis(read_integer(axis_object, {"fused", "axis"}), d.ndim, "fused");
-  ChannelSumsCall call;
-  set_shape(call.arrays, d, axis);
-  add_operand(call.arrays, d, axis);
-  if (given(x_object)) add_operand(call.arrays, x, axis);
-  merge_rows(call.arrays);
-  Vector sum, product;
-  if (given(sum_object))
-    sum = read_vector(sum_object, "sum", d, axis, true);
-  else if ((sum.present = wants_sum))
-    sum.view = new_like(d, {d.shape[axis]}, coefficient_dtype(d));
-  if ((product.present = given(x_object))) product.view = new_like(d, {d.shape[axis]}, coefficient_dtype(d));
-  call.sum = sum.get(), call.product = product.get();
-  if (channel_count(call.arrays) > 0) execute(call, d);
-  return py::make_tuple(result(sum_object, sum), result(py::none(), product));
-}
-
 }  // namespace
 
 void add_batch_norm(py::module_& module) {
@@ -367,7 +299,6 @@ void add_batch_norm(py::module_& module) {
   module.def("batch_norm_backward", backward, "dy"_a, "x"_a, "add"_a, "scale"_a, "has_shift"_a, "moments"_a,
              "coefficients"_a, "axis"_a, "corrected"_a, "eps"_a, "activation"_a, "noise"_a, "sums"_a, "apply"_a, "dx"_a,
              "dscale"_a, "dshift"_a, "dadd"_a);
-  module.def("channel_sums", channel_sums, "d"_a, "x"_a, "axis"_a, "wants_sum"_a, "sum"_a = py::none());
   module.def("batch_norm_merge", [](const py::object& partials) { return merge(partials, 3); }, "partials"_a);
   module.def("batch_norm_merge_sums", [](const py::object& sums) { return merge(sums, 2); }, "sums"_a);
 }

@@ -2,33 +2,18 @@
 // The fused chain and dropout: views of their arrays, checks of their shapes.
 #include "chain.h"
 
+#include "chain_sums.h"
 #include "execute.h"
 #include "kernel.h"
 
 namespace brazen::bindings {
 namespace {
 
-constexpr int64_t kMaxIndex = int64_t{1} << 62;
-
 double read_number(const py::handle& object, Argument argument) {
   const double value = PyFloat_AsDouble(object.ptr());
   if (value == -1.0 && PyErr_Occurred()) {
     PyErr_Clear();
     throw TypeMismatch(argument + "is " + Py_TYPE(object.ptr())->tp_name + "; expected a real number");
-  }
-  return value;
-}
-
-uint64_t read_unsigned(const py::handle& object, Argument argument, uint64_t largest) {
-  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
-  if (!index) {
-    PyErr_Clear();
-    throw TypeMismatch(argument + "is " + Py_TYPE(object.ptr())->tp_name + "; expected an integer");
-  }
-  const unsigned long long value = PyLong_AsUnsignedLongLong(index.ptr());
-  if ((value == static_cast<unsigned long long>(-1) && PyErr_Occurred()) || value > largest) {
-    PyErr_Clear();
-    throw ValueMismatch(argument + "is " + std::string(py::str(index)) + "; expected 0 to " + std::to_string(largest));
   }
   return value;
 }
@@ -130,18 +115,60 @@ py::object fused_forward(const py::object& x_object, const py::object& scale, co
   return result(out_object, out);
 }
 
-// (dadd, dx): the gradient of the affine result and of x; the second is None where it is the first.
+// The inputs of a backward pass, in the order of core/chain.h; what only the activation's argument depends on is left
+// away with it.
+void add_backward_inputs(ChainCall& call, const Chain& stages, const Arguments& arguments, const ArrayView& dy,
+                         const ArrayView& x) {
+  Chain& chain = call.chain = stages;
+  const bool active = chain.activation >= 0;
+  chain.has_x = chain.has_x || active;
+  chain.shift = chain.shift && active;
+  chain.add = chain.add && active;
+  call.direction = Direction::backward;
+  call.compute_dtype = dy.dtype;
+  call.fresh = false;
+  Layout& layout = call.layout;
+  layout.set_shape(dy.ndim, dy.shape);
+  add_array(layout, dy);
+  if (chain.has_x) add_array(layout, x);
+  if (chain.factor) add_coefficients(layout, arguments.scale);
+  if (chain.shift) add_coefficients(layout, arguments.bias);
+  if (chain.add) add_array(layout, arguments.add);
+  if (chain.noise != Noise::none) add_index(layout, arguments.noise_shape, arguments.first_index);
+  call.input_count = layout.operand_count;
+}
+
+// The pass that computes d, the gradient of the affine result, alone.
+ChainCall gradient_pass(const Arguments& arguments, const ArrayView& dy, const ArrayView& x) {
+  Chain chain = arguments.chain;
+  chain.has_x = chain.factor;  // for the sum of d * x
+  chain.factor = chain.factor && chain.activation >= 0;
+  chain.has_dadd = true;
+  chain.has_dx = false;
+  ChainCall call;
+  add_backward_inputs(call, chain, arguments, dy, x);
+  return call;
+}
+
+// (dadd, dx, dbias, dscale): the gradients of the affine result and of x, the second None where it is the first, and,
+// with wants_sums, of the vectors that are given.
 py::tuple fused_backward(const py::object& dy_object, const py::object& x_object, const py::object& scale,
                          const py::object& bias, const py::object& add, const py::object& activation,
                          const py::object& noise, const py::object& noise_shape, int64_t axis, bool wants_dadd,
-                         const py::object& dx_object, const py::object& dadd_object) {
+                         const py::object& dx_object, const py::object& dadd_object, bool wants_sums,
+                         const py::object& dbias_object) {
   const Argument dx_argument{operation_text, "dx"}, dadd_argument{operation_text, "dadd"};
-  Arguments arguments = read_arguments(dy_object, "dy", scale, bias, add, activation, noise, noise_shape, axis);
-  const ArrayView& dy = arguments.x;
+  const bool has_x = given(x_object);
+  Arguments arguments = read_arguments(has_x ? x_object : dy_object, has_x ? "x" : "dy", scale, bias, add, activation,
+                                       noise, noise_shape, axis);
   Chain& chain = arguments.chain;
-  chain.has_x = chain.activation >= 0;
-  ArrayView x;
-  if (chain.has_x) x = read_like(x_object, {operation_text, "x"}, dy, "the shape of dy");
+  const bool computed = chain.activation >= 0 || chain.noise != Noise::none;
+  const bool wants_dscale = wants_sums && chain.factor, wants_dbias = wants_sums && chain.shift;
+  if (!has_x && (chain.activation >= 0 || wants_dscale))
+    throw TypeMismatch(Argument{operation_text, "x"} + "is None; the gradient of activation or scale depends on it");
+  ArrayView other;
+  if (has_x) other = read_like(dy_object, {operation_text, "dy"}, arguments.x, "the shape of x");
+  const ArrayView &x = arguments.x, &dy = has_x ? other : arguments.x;
   chain.has_dx = chain.factor;
   chain.has_dadd = !chain.has_dx || wants_dadd;
   // Without a scale there is one gradient, and dx is its name.
@@ -150,8 +177,8 @@ py::tuple fused_backward(const py::object& dy_object, const py::object& x_object
     ArrayView made = given(object) ? output(object, argument, dy, shape_of(dy)) : new_like(dy);
     if (given(object)) {
       require_no_partial_overlap(made, argument, dy, "dy");
-      if (chain.has_x) require_no_partial_overlap(made, argument, x, "x");
-      if (chain.add && chain.has_x) require_no_partial_overlap(made, argument, arguments.add, "add");
+      if (has_x) require_no_partial_overlap(made, argument, x, "x");
+      if (chain.add && chain.activation >= 0) require_no_partial_overlap(made, argument, arguments.add, "add");
     }
     return made;
   };
@@ -161,62 +188,29 @@ py::tuple fused_backward(const py::object& dy_object, const py::object& x_object
   if (chain.has_dx) dx = make(dx_object, dx_argument);
   if (chain.has_dadd && chain.has_dx && given(dx_object) && given(dadd_object))
     require_apart(dadd, dadd_argument, dx, "dx");
+  ChainSums sums;
+  sums.bias = write_vector(dbias_object, {operation_text, "dbias"}, dy, arguments.axis, wants_dbias);
+  sums.scale = write_vector(py::none(), {operation_text, "dscale"}, dy, arguments.axis, wants_dscale);
 
+  // A gradient that is stored in full, and not over what the sums read, is read again; any other is computed twice.
+  const bool stored = computed && chain.has_dadd && !is_16_bit(dy.dtype) && !(wants_dscale && given(dx_object));
+  const ArrayView* factors = wants_dscale ? &x : nullptr;
+  if (sums.any() && !stored) {
+    const ChainCall gradient = gradient_pass(arguments, dy, x);
+    take_sums(dy, factors, arguments.axis, computed ? &gradient : nullptr, sums);
+  }
   ChainCall call;
-  call.direction = Direction::backward;
+  add_backward_inputs(call, chain, arguments, dy, x);
   call.fresh = chain.has_dx ? !given(dx_object) : !given(first_object);
-  call.compute_dtype = dy.dtype;
   Layout& layout = call.layout;
-  layout.set_shape(dy.ndim, dy.shape);
-  add_array(layout, dy);
-  if (chain.has_x) add_array(layout, x);
-  if (chain.factor) add_coefficients(layout, arguments.scale);
-  // What only the argument of the activation depends on is left away with it.
-  chain.shift = chain.shift && chain.has_x;
-  chain.add = chain.add && chain.has_x;
-  if (chain.shift) add_coefficients(layout, arguments.bias);
-  if (chain.add) add_array(layout, arguments.add);
-  if (chain.noise != Noise::none) add_index(layout, arguments.noise_shape, arguments.first_index);
-  call.chain = chain;
-  call.input_count = layout.operand_count;
   if (chain.has_dadd) add_array(layout, dadd);
   if (chain.has_dx) add_array(layout, dx);
   layout.simplify(true, layout.operand_count - 1);
   execute(call, dy, operation_text);
+  if (sums.any() && stored) take_sums(dadd, factors, arguments.axis, nullptr, sums);
   const py::object first = chain.has_dadd ? result(first_object, dadd) : py::object(py::none());
   const py::object second = chain.has_dx ? result(dx_object, dx) : py::object(py::none());
-  return py::make_tuple(first, second);
-}
-
-py::object fill(const std::string& kind, const py::object& out_object, double scale, double shift, uint32_t threshold,
-                const py::object& seed, const py::object& step, const py::object& site, const py::object& offset) {
-  const Argument argument{"random", "out"};
-  ArrayView out = read_output(out_object.ptr(), argument);
-  FillCall call;
-  if (kind == "bernoulli") {
-    call.kind = FillCall::Kind::bernoulli;
-    if (out.dtype != DType::boolean && out.dtype != DType::uint8)
-      throw TypeMismatch(argument + "has dtype " + name(out.dtype) + "; expected bool or uint8");
-  } else if (kind == "words") {
-    call.kind = FillCall::Kind::words;
-    require_dtype(out, DType::int64, argument, "the generator's words");
-  } else {
-    if (kind != "uniform" && kind != "normal")
-      throw ValueMismatch("random: kind is '" + kind + "'; expected 'uniform', 'normal', 'bernoulli' or 'words'");
-    call.kind = kind == "uniform" ? FillCall::Kind::uniform : FillCall::Kind::normal;
-    require_compute_dtype(out, argument);
-  }
-  call.threshold = threshold;
-  call.scale = scale, call.shift = shift;
-  call.key.seed = read_unsigned(seed, {"random", "seed"}, ~uint64_t{0});
-  call.key.step = static_cast<uint32_t>(read_unsigned(step, {"random", "step"}, 0xffffffffu));
-  call.key.site = static_cast<uint32_t>(read_unsigned(site, {"random", "site"}, 0xffffffffu));
-  call.first_index = static_cast<int64_t>(read_unsigned(offset, {"random", "offset"}, kMaxIndex));
-  call.layout.set_shape(out.ndim, out.shape);
-  add_array(call.layout, out);
-  call.layout.simplify(false, 0);
-  execute(call, out, "random");
-  return out_object;
+  return py::make_tuple(first, second, result(dbias_object, sums.bias), result(py::none(), sums.scale));
 }
 
 }  // namespace
@@ -298,9 +292,8 @@ void add_chain(py::module_& module) {
   module.def("fused_forward", fused_forward, "x"_a, "scale"_a, "bias"_a, "add"_a, "activation"_a, "noise"_a,
              "noise_shape"_a, "add_after"_a, "axis"_a, "out"_a);
   module.def("fused_backward", fused_backward, "dy"_a, "x"_a, "scale"_a, "bias"_a, "add"_a, "activation"_a, "noise"_a,
-             "noise_shape"_a, "axis"_a, "wants_dadd"_a, "dx"_a, "dadd"_a);
-  module.def("random_fill", fill, "kind"_a, "out"_a, "scale"_a, "shift"_a, "threshold"_a, "seed"_a, "step"_a, "site"_a,
-             "offset"_a, "Fills `out` in C order of its shape.");
+             "noise_shape"_a, "axis"_a, "wants_dadd"_a, "dx"_a = py::none(), "dadd"_a = py::none(),
+             "wants_sums"_a = false, "dbias"_a = py::none());
 }
 
 }  // namespace brazen::bindings

@@ -9,12 +9,14 @@
 #include "arrays.h"
 #include "batch_norm.h"
 #include "chain.h"
+#include "chain_sums.h"
 #include "execute.h"
 #include "gates.h"
 #include "images.h"
 #include "kernel.h"
 #include "losses.h"
 #include "optim.h"
+#include "random.h"
 #include "rows.h"
 #include "tensor_functions.h"
 
@@ -81,6 +83,8 @@ PYBIND11_MODULE(_core, module) {
   add_images(module);
   add_batch_norm(module);
   add_chain(module);
+  add_chain_sums(module);
+  add_random(module);
   add_optim(module);
   add_losses(module);
   add_tensor_functions(module);

@@ -30,9 +30,12 @@ struct BatchNormBackwardCall {
   BackwardResults results;
 };
 
-// The gradients of a chain's scale and bias: sums of d * x, and of d.
+// The gradients of a chain's scale and bias: sums of d * x, and of d. Where d is computed, its 16-bit roundings are
+// never summed.
 struct ChannelSumsCall {
-  Layout arrays;  // d, x; or d alone
+  ChainCall gradient;  // as in BatchNormBackwardCall
+  bool computed;
+  Layout arrays;  // d (or dy), x; or d alone
   ChannelVector product, sum;
 };
 
@@ -43,6 +46,17 @@ struct MergeCall {
   double* result;
   bool are_moments;
 };
+
+// Makes the layout's axis the first.
+inline void move_axis_first(Layout& layout, int axis) {
+  const auto rotate = [&](int64_t* values) {
+    const int64_t moved = values[axis];
+    for (int d = axis; d > 0; --d) values[d] = values[d - 1];
+    values[0] = moved;
+  };
+  rotate(layout.shape);
+  for (int k = 0; k < layout.operand_count; ++k) rotate(layout.operands[k].strides);
+}
 
 // Merges the reduced axes of a channel-first layout where every operand allows it, and drops those of one row.
 inline void merge_rows(Layout& layout) {

@@ -79,6 +79,36 @@ class Gradient {
   const Pass& pass_;
 };
 
+// Rows first, channel last: the order of channels that lie side by side.
+void move_channel_last(Layout& layout) {
+  const auto rotate = [&](int64_t* values) {
+    const int64_t first = values[0];
+    for (int d = 1; d < layout.ndim; ++d) values[d - 1] = values[d];
+    values[layout.ndim - 1] = first;
+  };
+  rotate(layout.shape);
+  for (int k = 0; k < layout.operand_count; ++k) rotate(layout.operands[k].strides);
+}
+
+// The pass that computes a gradient in the order in which a reduction asks for it.
+class GradientPass {
+ public:
+  GradientPass(const ChainCall& call, bool columns)
+      : call_(columns ? channel_last(call) : call), pass_(call_), gradient_(pass_) {}
+  Computed computed() const { return gradient_.computed(); }
+
+ private:
+  static ChainCall channel_last(ChainCall call) {
+    move_channel_last(call.layout);
+    call.layout.simplify(false, 0);
+    return call;
+  }
+
+  const ChainCall call_;
+  const Pass pass_;
+  const Gradient gradient_;
+};
+
 // Calls merged(channel, result) for every channel.
 template <class T, class Result, class Merged>
 void reduce(const ChannelReduction<T, Result>& reduction, const Layout& layout, Merged&& merged) {
@@ -154,17 +184,6 @@ void forward(const BatchNormCall& call) {
   });
 }
 
-// Rows first, channel last: the order of channels that lie side by side.
-void move_channel_last(Layout& layout) {
-  const auto rotate = [&](int64_t* values) {
-    const int64_t first = values[0];
-    for (int d = 1; d < layout.ndim; ++d) values[d - 1] = values[d];
-    values[layout.ndim - 1] = first;
-  };
-  rotate(layout.shape);
-  for (int k = 0; k < layout.operand_count; ++k) rotate(layout.operands[k].strides);
-}
-
 template <class T>
 void backward(const BatchNormBackwardCall& call) {
   const Layout& layout = call.arrays;
@@ -176,19 +195,8 @@ void backward(const BatchNormBackwardCall& call) {
   }
   ChannelReduction<T, GradientSums> reduction(layout, layout.operands[0], layout.operands[1],
                                               static_cast<const T*>(call.coefficients));
-  std::optional<ChainCall> gradient_call;
-  std::optional<Pass> gradient_pass;
-  std::optional<Gradient> gradient;
-  if (call.computed) {
-    gradient_call.emplace(call.gradient);
-    if (reduction.columns()) {
-      move_channel_last(gradient_call->layout);
-      gradient_call->layout.simplify(false, 0);
-    }
-    gradient_pass.emplace(*gradient_call);
-    gradient.emplace(*gradient_pass);
-    reduction.compute_gradient(gradient->computed());
-  }
+  std::optional<GradientPass> gradient;
+  if (call.computed) reduction.compute_gradient(gradient.emplace(call.gradient, reduction.columns()).computed());
   if (!call.apply || reduction.columns() || !fits_slabs(layout, 2) || !fits_slabs(call.chain.layout, 2)) {
     reduce(reduction, layout, [&](int64_t channel, GradientSums sums) { settle<T>(call.results, channel, sums); });
     if (call.apply) run_whole(call.chain);
@@ -236,7 +244,9 @@ void run(const ChannelSumsCall& call) {
   const FloatState guard;
   with_compute_type(x.dtype, [&]<class T>() {
     const std::unique_ptr<T[]> zeros(new T[channels]());
-    const ChannelReduction<T, GradientSums> reduction(layout, layout.operands[0], x, zeros.get());
+    ChannelReduction<T, GradientSums> reduction(layout, layout.operands[0], x, zeros.get());
+    std::optional<GradientPass> gradient;
+    if (call.computed) reduction.compute_gradient(gradient.emplace(call.gradient, reduction.columns()).computed());
     reduce(reduction, layout, [&](int64_t channel, GradientSums sums) {
       set_value(call.product, channel, T(sums.product));
       set_value(call.sum, channel, T(sums.grad));

@@ -25,40 +25,7 @@ bool consecutive(const Layout& layout, const Operand& operand, int64_t unit) {
 
 class Caller {
  public:
-  Caller(const ChainCall& call, const Launch& where) : call_(call), where_(where) {
-    const Chain& chain = call.chain;
-    const bool backward = call.direction == Direction::backward;
-    const auto take = [&](bool present, Role role) {
-      if (present && count_ < kMaxOperands) roles_[count_++] = role;
-    };
-    take(backward, kOther);
-    take(!backward || chain.has_x, kValue);
-    take(chain.center, kCenter);
-    take(chain.factor, kFactor);
-    take(chain.shift, kShift);
-    take(chain.add, kAdd);
-    take(chain.add_after && !backward, kOther);
-    take(chain.correction && backward, kSlope);
-    take(chain.correction && backward, kBase);
-    take(chain.noise != Noise::none, kIndex);
-    take(!backward || chain.has_dadd, kFirstOut);
-    take(backward && chain.has_dx, kSecondOut);
-  }
-
-  // Whether the call holds what its chain speaks of.
-  bool consistent() const {
-    const Chain& chain = call_.chain;
-    if (count_ != call_.layout.operand_count || chain.activation >= kFirstActivation + Activations::size) return false;
-    const bool backward = call_.direction == Direction::backward;
-    if (backward && (chain.activation >= 0 || chain.correction) && !chain.has_x) return false;
-    if (backward && chain.correction && !(chain.center && chain.factor)) return false;
-    const DType coefficient = is_double() ? DType::float64 : DType::float32;
-    for (int k = 0; k < count_; ++k) {
-      if (roles_[k] == kIndex) continue;
-      if (call_.layout.operands[k].dtype != (roles_[k] < kArrays ? call_.compute_dtype : coefficient)) return false;
-    }
-    return is_compute(call_.compute_dtype);
-  }
+  Caller(const ChainCall& call, const Roles& roles, const Launch& where) : call_(call), roles_(roles), where_(where) {}
 
   // A part of the call's layout that one launch can number.
   cudaError_t run(const Layout& layout) const {
@@ -82,35 +49,14 @@ class Caller {
   bool is_double() const { return call_.compute_dtype == DType::float64; }
 
   void fill(ChainPass& pass, const Layout& layout) const {
-    const Chain& chain = call_.chain;
+    roles_.fill(pass, call_, layout);
     pass.first = 0, pass.end = static_cast<uint32_t>(layout.size);
     pass.ndim = layout.ndim ? layout.ndim : 1;
     for (int d = 1; d < layout.ndim; ++d) pass.extents[d].set(layout.shape[d]);
-    for (int role = 0; role < kRoles; ++role) {
-      pass.data[role] = nullptr;
+    for (int role = 0; role < kRoles; ++role)
       for (int d = 0; d < pass.ndim; ++d) pass.strides[role][d] = 0;
-    }
-    pass.first_index = 0;
-    for (int k = 0; k < count_; ++k) {
-      const Operand& operand = layout.operands[k];
-      if (roles_[k] == kIndex)
-        pass.first_index = reinterpret_cast<uintptr_t>(operand.data);
-      else
-        pass.data[roles_[k]] = static_cast<char*>(operand.data);
-      for (int d = 0; d < layout.ndim; ++d) pass.strides[roles_[k]][d] = operand.strides[d];
-    }
-    pass.dtype = call_.compute_dtype;
-    pass.direction = call_.direction;
-    pass.activation = chain.activation;
-    pass.noise = chain.noise;
-    pass.moves = call_.direction == Direction::forward && (chain.kept_shift != 0 || chain.dropped != 0);
-    pass.keep_threshold = chain.keep_threshold;
-    pass.key = chain.key;
-    for (int p = 0; p < kMaxParameters; ++p) pass.wide_numbers[kParameters + p] = chain.activation_parameters[p];
-    pass.wide_numbers[kNoiseScale] = chain.noise_scale;
-    pass.wide_numbers[kKeptShift] = chain.kept_shift;
-    pass.wide_numbers[kDropped] = chain.dropped;
-    for (int n = 0; n < kNumbers; ++n) pass.numbers[n] = static_cast<float>(pass.wide_numbers[n]);
+    for (int k = 0; k < roles_.count(); ++k)
+      for (int d = 0; d < layout.ndim; ++d) pass.strides[roles_[k]][d] = layout.operands[k].strides[d];
   }
 
   // How many elements, from the first on, vectors can take.
@@ -135,7 +81,7 @@ class Caller {
     int64_t bytes = 0;
     bool rows = layout.ndim > 0 && layout.shape[layout.ndim - 1] % per_vector == 0;
     pass.dense = true;
-    for (int k = 0; k < count_; ++k) {
+    for (int k = 0; k < roles_.count(); ++k) {
       if (roles_[k] >= kArrays) continue;
       const Operand& operand = layout.operands[k];
       bytes += layout.size * item;
@@ -153,7 +99,7 @@ class Caller {
     int axis = -1;
     bool vectors = true;
     for (int c = 0; c < kCoefficients; ++c) pass.channel_strides[c] = 0;
-    for (int k = 0; k < count_; ++k) {
+    for (int k = 0; k < roles_.count(); ++k) {
       if (roles_[k] < kCenter || roles_[k] == kIndex) continue;
       const Operand& operand = layout.operands[k];
       int64_t stride = 0;
@@ -182,7 +128,7 @@ class Caller {
   void plan_index(ChainVectorPass& pass, const Layout& layout) const {
     pass.dense_index = false;
     pass.index_runs = IndexRuns::none;
-    for (int k = 0; k < count_; ++k) {
+    for (int k = 0; k < roles_.count(); ++k) {
       if (roles_[k] != kIndex) continue;
       const Operand& index = layout.operands[k];
       pass.dense_index = consecutive(layout, index, 1);
@@ -200,20 +146,80 @@ class Caller {
   }
 
   const ChainCall& call_;
+  const Roles& roles_;
   const Launch& where_;
-  Role roles_[kMaxOperands];
-  int count_ = 0;
 };
 
 }  // namespace
+
+Roles::Roles(const ChainCall& call) {
+  const Chain& chain = call.chain;
+  const bool backward = call.direction == Direction::backward;
+  const auto take = [&](bool present, Role role) {
+    if (present && count_ < kMaxOperands) roles_[count_++] = role;
+  };
+  take(backward, kOther);
+  take(!backward || chain.has_x, kValue);
+  take(chain.center, kCenter);
+  take(chain.factor, kFactor);
+  take(chain.shift, kShift);
+  take(chain.add, kAdd);
+  take(chain.add_after && !backward, kOther);
+  take(chain.correction && backward, kSlope);
+  take(chain.correction && backward, kBase);
+  take(chain.noise != Noise::none, kIndex);
+  take(!backward || chain.has_dadd, kFirstOut);
+  take(backward && chain.has_dx, kSecondOut);
+}
+
+bool Roles::fit(const ChainCall& call) const {
+  const Chain& chain = call.chain;
+  if (count_ != call.layout.operand_count || chain.activation >= kFirstActivation + Activations::size) return false;
+  const bool backward = call.direction == Direction::backward;
+  if (backward && (chain.activation >= 0 || chain.correction) && !chain.has_x) return false;
+  if (backward && chain.correction && !(chain.center && chain.factor)) return false;
+  const DType coefficient = call.compute_dtype == DType::float64 ? DType::float64 : DType::float32;
+  for (int k = 0; k < count_; ++k) {
+    if (roles_[k] == kIndex) continue;
+    if (call.layout.operands[k].dtype != (roles_[k] < kArrays ? call.compute_dtype : coefficient)) return false;
+  }
+  return is_compute(call.compute_dtype);
+}
+
+void Roles::fill(ChainStages& stages, const ChainCall& call, const Layout& layout) const {
+  const Chain& chain = call.chain;
+  for (char*& data : stages.data) data = nullptr;
+  stages.first_index = 0;
+  for (int k = 0; k < count_; ++k) {
+    const Operand& operand = layout.operands[k];
+    if (roles_[k] == kIndex)
+      stages.first_index = reinterpret_cast<uintptr_t>(operand.data);
+    else
+      stages.data[roles_[k]] = static_cast<char*>(operand.data);
+  }
+  stages.dtype = call.compute_dtype;
+  stages.direction = call.direction;
+  stages.activation = chain.activation;
+  stages.noise = chain.noise;
+  stages.moves = call.direction == Direction::forward && (chain.kept_shift != 0 || chain.dropped != 0);
+  stages.keep_threshold = chain.keep_threshold;
+  stages.key = chain.key;
+  for (int p = 0; p < kMaxParameters; ++p) stages.wide_numbers[kParameters + p] = chain.activation_parameters[p];
+  stages.wide_numbers[kNoiseScale] = chain.noise_scale;
+  stages.wide_numbers[kKeptShift] = chain.kept_shift;
+  stages.wide_numbers[kDropped] = chain.dropped;
+  for (int n = 0; n < kNumbers; ++n) stages.numbers[n] = static_cast<float>(stages.wide_numbers[n]);
+}
+
 }  // namespace brazen::cuda
 
 brazen::cuda::Status brazen_cuda_chain(const brazen::ChainCall* call, const brazen::cuda::Launch* where) {
   using namespace brazen::cuda;
   const brazen::Layout& layout = call->layout;
   if (layout.size == 0) return Status::ok;
-  const Caller caller(*call, *where);
-  if (!caller.consistent()) return refuse(*where, "its arrays are not those of its chain");
+  const Roles roles(*call);
+  const Caller caller(*call, roles, *where);
+  if (!roles.fit(*call)) return refuse(*where, "its arrays are not those of its chain");
   if (!aligned(layout)) return refuse(*where, kMisaligned);
   const DeviceScope scope(where->device);
   if (scope.error() != cudaSuccess) return explain(scope.error(), *where);

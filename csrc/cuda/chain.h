@@ -30,12 +30,8 @@ inline constexpr int kCoefficients = kIndex - kCenter;
 
 enum Number { kParameters, kNoiseScale = kParameters + kMaxParameters, kKeptShift, kDropped, kNumbers };
 
-// Kernel parameters, plain data. Elements are numbered in C order of the pass; strides are bytes, the index's elements.
-struct ChainPass {
-  uint32_t first, end;
-  int32_t ndim;
-  Divisor<uint32_t> extents[kAxes];
-  int64_t strides[kRoles][kAxes];
+// A chain as its kernels see it, plain data.
+struct ChainStages {
   char* data[kRoles];  // null where absent; not the index's
   DType dtype;
   Direction direction;
@@ -47,6 +43,31 @@ struct ChainPass {
   uint64_t first_index;
   float numbers[kNumbers];
   double wide_numbers[kNumbers];
+};
+
+// The roles of a call's operands, in their order.
+class Roles {
+ public:
+  explicit Roles(const ChainCall& call);
+
+  int count() const { return count_; }
+  Role operator[](int k) const { return roles_[k]; }
+  // Whether the call holds what its chain speaks of.
+  bool fit(const ChainCall& call) const;
+  // All but where the operands lie along the axes.
+  void fill(ChainStages& stages, const ChainCall& call, const Layout& layout) const;
+
+ private:
+  Role roles_[kMaxOperands];
+  int count_ = 0;
+};
+
+// Kernel parameters. Elements are numbered in C order of the pass; strides are bytes, the index's elements.
+struct ChainPass : ChainStages {
+  uint32_t first, end;
+  int32_t ndim;
+  Divisor<uint32_t> extents[kAxes];
+  int64_t strides[kRoles][kAxes];
 };
 
 // How the coefficients of a vector are read.

@@ -13,7 +13,7 @@
 namespace brazen::cuda {
 
 template <class T>
-FORMULA T number(const ChainPass& pass, int which) {
+FORMULA T number(const ChainStages& pass, int which) {
   if constexpr (sizeof(T) == sizeof(float))
     return pass.numbers[which];
   else
@@ -21,7 +21,7 @@ FORMULA T number(const ChainPass& pass, int which) {
 }
 
 template <class T, int width, class Access>
-__device__ __forceinline__ void affine_stage(const ChainPass& pass, const Access& access, T* value) {
+__device__ __forceinline__ void affine_stage(const ChainStages& pass, const Access& access, T* value) {
   if (pass.data[kCenter]) {
     T center[width];
     access.coefficient(kCenter, center);
@@ -40,7 +40,7 @@ __device__ __forceinline__ void affine_stage(const ChainPass& pass, const Access
 }
 
 template <class T, int width, class Access>
-__device__ __forceinline__ void add_stage(const ChainPass& pass, const Access& access, Role role, T* value) {
+__device__ __forceinline__ void add_stage(const ChainStages& pass, const Access& access, Role role, T* value) {
   if (!pass.data[role]) return;
   T other[width];
   access.array(role, other);
@@ -48,7 +48,7 @@ __device__ __forceinline__ void add_stage(const ChainPass& pass, const Access& a
 }
 
 template <class T, int width, class Access>
-__device__ __forceinline__ void noise_stage(const ChainPass& pass, const Access& access, T* value) {
+__device__ __forceinline__ void noise_stage(const ChainStages& pass, const Access& access, T* value) {
   if (pass.noise == Noise::none) return;
   const T scale = number<T>(pass, kNoiseScale);
   if (pass.noise == Noise::dropout) {
@@ -80,7 +80,7 @@ FORMULA void push(T* value, int i, T last) {
 // value[i] = function(op, value[i], others[i] ...). The code of all activations lies in every kernel, so eight elements
 // take two rounds of four: half the size.
 template <class T, int width, class Function, class... Others>
-__device__ __forceinline__ void activation_stage(const ChainPass& pass, const Function& function, T* value,
+__device__ __forceinline__ void activation_stage(const ChainStages& pass, const Function& function, T* value,
                                                  Others*... others) {
   if (pass.activation < 0) return;
   const double parameters[kMaxParameters] = {number<T>(pass, kParameters), number<T>(pass, kParameters + 1)};
@@ -99,7 +99,7 @@ __device__ __forceinline__ void activation_stage(const ChainPass& pass, const Fu
 }
 
 template <class T, int width, class Access>
-__device__ __forceinline__ void chain_forward(const ChainPass& pass, const Access& access) {
+__device__ __forceinline__ void chain_forward(const ChainStages& pass, const Access& access) {
   T value[width];
   access.array(kValue, value);
   affine_stage<T, width>(pass, access, value);
@@ -110,10 +110,9 @@ __device__ __forceinline__ void chain_forward(const ChainPass& pass, const Acces
   access.store(kFirstOut, value);
 }
 
-// Everything is read before anything is stored: an output may lie over an input.
+// The gradient of the affine result.
 template <class T, int width, class Access>
-__device__ __forceinline__ void chain_backward(const ChainPass& pass, const Access& access) {
-  T grad[width];
+__device__ __forceinline__ void chain_gradient(const ChainStages& pass, const Access& access, T* grad) {
   access.array(kOther, grad);
   if (pass.noise != Noise::add) noise_stage<T, width>(pass, access, grad);
   if (pass.activation >= 0) {
@@ -123,6 +122,13 @@ __device__ __forceinline__ void chain_backward(const ChainPass& pass, const Acce
     add_stage<T, width>(pass, access, kAdd, argument);
     activation_stage<T, width>(pass, [](const auto& op, T dy, T x) { return dy * op.derivative(x); }, grad, argument);
   }
+}
+
+// Everything is read before anything is stored: an output may lie over an input.
+template <class T, int width, class Access>
+__device__ __forceinline__ void chain_backward(const ChainStages& pass, const Access& access) {
+  T grad[width];
+  chain_gradient<T, width>(pass, access, grad);
   if (!pass.data[kSecondOut]) return access.store(kFirstOut, grad);
   T dx[width], factor[width] = {};
   EACH_ELEMENT dx[i] = grad[i];

@@ -6,18 +6,50 @@ namespace brazen::cuda::channels {
 
 int64_t blocks_of(int64_t count, int64_t each) { return (count + each - 1) / each; }
 
-void fill(SumPass& pass, const Layout& layout, const void* centers) {
+void fill(ChannelWalk& pass, const Layout& layout, const void* centers) {
   pass.channels = channel_count(layout), pass.rows = row_count(layout), pass.chunks = chunk_count(pass.rows);
   pass.ndim = layout.ndim, pass.centers = centers;
   for (int d = 0; d < layout.ndim; ++d)
     if (layout.shape[d] > 1) pass.extents[d].set(layout.shape[d]);
+}
+
+// A single row has no axis behind the channel's: its offset is 0.
+void copy_strides(int64_t* to, const Layout& layout, const Operand& operand) {
+  to[1] = 0;
+  for (int d = 0; d < layout.ndim; ++d) to[d] = operand.strides[d];
+}
+
+// Of x, or of the gradient and its x.
+SumPass stored(const Layout& layout, const void* centers) {
+  SumPass pass;
+  fill(pass, layout, centers);
   for (int k = 0; k < 2; ++k) {
     const Operand& operand = layout.operands[k < layout.operand_count ? k : 0];
     pass.data[k] = static_cast<const char*>(operand.data);
     pass.dtypes[k] = operand.dtype;
-    pass.strides[k][1] = 0;  // of a single row
-    for (int d = 0; d < layout.ndim; ++d) pass.strides[k][d] = operand.strides[d];
+    copy_strides(pass.strides[k], layout, operand);
   }
+  return pass;
+}
+
+// Of the gradient that a backward pass computes, and x.
+GradientPass computed(const ChainCall& call, const void* centers) {
+  const Layout& layout = call.layout;
+  const Roles roles(call);
+  GradientPass pass;
+  fill(pass, layout, centers);
+  roles.fill(pass.chain, call, layout);
+  for (auto& strides : pass.strides)
+    for (int d = 0; d < layout.ndim || d < 2; ++d) strides[d] = 0;
+  for (int64_t& stride : pass.coefficient_strides) stride = 0;
+  for (int k = 0; k < roles.count(); ++k) {
+    const Operand& operand = layout.operands[k];
+    if (roles[k] < kArrayInputs || roles[k] == kIndex)
+      copy_strides(pass.strides[roles[k] == kIndex ? kArrayInputs : roles[k]], layout, operand);
+    else if (roles[k] >= kCenter)
+      pass.coefficient_strides[roles[k] - kCenter] = operand.strides[0];
+  }
+  return pass;
 }
 
 // Memory of a call, given back in the order of its stream.
@@ -56,23 +88,32 @@ cudaError_t finish_all(Result* partials, int64_t count, const To& to, void* stre
   return launch(finish<T, Result, To>, to.channels, kFinishThreads, stream, pass);
 }
 
-template <class T, class Result, class To>
-cudaError_t reduce(const Layout& layout, const void* centers, const To& to, void* stream) {
-  SumPass pass;
-  fill(pass, layout, centers);
+template <class T, class Result, class Pass, class To>
+cudaError_t reduce(Pass pass, SumKernels<Pass> kernels, bool columns, const To& to, void* stream) {
   Workspace workspace(pass.channels * pass.chunks * sizeof(Result), stream);
   if (workspace.error() != cudaSuccess) return workspace.error();
   pass.partials = workspace.memory();
   cudaError_t error = cudaSuccess;
-  if (pass.chunks > 0) {
-    if (side_by_side(layout))
-      error =
-          launch(sum_columns<T, Result>, pass.chunks * blocks_of(pass.channels, kLanes), kColumnThreads, stream, pass);
-    else
-      error = launch(sum_rows<T, Result>, blocks_of(pass.channels * pass.chunks, kWarps), kThreads, stream, pass);
-  }
+  if (pass.chunks > 0)
+    error = columns ? launch(kernels.columns, pass.chunks * blocks_of(pass.channels, kLanes),
+                             Pass::column_warps * kLanes, stream, pass)
+                    : launch(kernels.rows, blocks_of(pass.channels * pass.chunks, kWarps), kThreads, stream, pass);
   if (error == cudaSuccess) error = finish_all<T>(static_cast<Result*>(workspace.memory()), pass.chunks, to, stream);
   return workspace.release(error);
+}
+
+template <class T, class Result, class To>
+cudaError_t reduce(const Layout& layout, const void* centers, const To& to, void* stream) {
+  return reduce<T, Result>(stored(layout, centers), kSumKernels<T, Result, SumPass>, side_by_side(layout), to, stream);
+}
+
+// The sums of dy's and x's layout; the gradient is computed where `gradient` is given.
+template <class T, class To>
+cudaError_t reduce_gradient(const Layout& arrays, const ChainCall* gradient, const void* centers, const To& to,
+                            void* stream) {
+  if (!gradient) return reduce<T, GradientSums>(arrays, centers, to, stream);
+  return reduce<T, GradientSums>(computed(*gradient, centers), gradient_kernels(sizeof(T) == sizeof(double)),
+                                 side_by_side(arrays), to, stream);
 }
 
 // What every entry does before its first launch; `run` is called with the compute type.
@@ -86,6 +127,31 @@ Status enter(const Layout& layout, const Launch& where, Run&& run) {
   const DeviceScope scope(where.device);
   if (scope.error() != cudaSuccess) return explain(scope.error(), where);
   return explain(with_compute_type(layout.operands[0].dtype, run), where);
+}
+
+// Whether a computed gradient may be given to the kernels.
+Status check(const ChainCall* gradient, const Launch& where) {
+  if (!gradient) return Status::ok;
+  if (gradient->direction != Direction::backward || !Roles(*gradient).fit(*gradient))
+    return refuse(where, "its arrays are not those of its chain");
+  return aligned(gradient->layout) ? Status::ok : refuse(where, kMisaligned);
+}
+
+// Arrays of moments or sums, one after another, as partials of their channels.
+constexpr int kPartsTogether = 64;
+struct CollectPass {
+  const double* parts[kPartsTogether];
+  int64_t first, count, total, channels;
+  int32_t rows;  // 3 or 2
+  double* partials;
+};
+__global__ void __launch_bounds__(kThreads) collect(const __grid_constant__ CollectPass pass) {
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (at >= pass.channels * pass.count) return;
+  const int64_t channel = at % pass.channels, part = at / pass.channels;
+  for (int row = 0; row < pass.rows; ++row)
+    pass.partials[(channel * pass.total + pass.first + part) * pass.rows + row] =
+        pass.parts[part][row * pass.channels + channel];
 }
 
 template <class Result>
@@ -129,9 +195,12 @@ Status brazen_cuda_statistics(const StatisticsCall* call, const Launch* where) {
 }
 
 Status brazen_cuda_channel_sums(const ChannelSumsCall* call, const Launch* where) {
+  const ChainCall* gradient = call->computed ? &call->gradient : nullptr;
+  const Status status = channels::check(gradient, *where);
+  if (status != Status::ok) return status;
   return channels::enter(call->arrays, *where, [&]<class T>() {
     const channels::PlainResults to{channel_count(call->arrays), nullptr, call->product, call->sum};
-    return channels::reduce<T, GradientSums>(call->arrays, nullptr, to, where->stream);
+    return channels::reduce_gradient<T>(call->arrays, gradient, nullptr, to, where->stream);
   });
 }
 
@@ -161,9 +230,12 @@ Status brazen_cuda_batch_norm(const BatchNormCall* call, const Launch* where) {
 }
 
 Status brazen_cuda_batch_norm_backward(const BatchNormBackwardCall* call, const Launch* where) {
+  const ChainCall* gradient = call->computed && call->results.measured ? &call->gradient : nullptr;
+  const Status status = channels::check(gradient, *where);
+  if (status != Status::ok) return status;
   return channels::enter(call->arrays, *where, [&]<class T>() {
     BackwardResults to = call->results;
-    if (to.measured) return channels::reduce<T, GradientSums>(call->arrays, call->coefficients, to, where->stream);
+    if (to.measured) return channels::reduce_gradient<T>(call->arrays, gradient, call->coefficients, to, where->stream);
     if (!to.sums) return cudaSuccess;
     return launch(channels::apply_sums<T>, channels::blocks_of(to.channels, channels::kFinishThreads),
                   channels::kFinishThreads, where->stream, to);

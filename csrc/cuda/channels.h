@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Kernels over the channels of an array: chunk sums in the lanes of formulas/reduction.h, merged in its tree, and what
-// follows from them. The gradient is a stored array here.
+// follows from them.
 #pragma once
 
 #include "../core/batch_norm.h"
+#include "chain.h"
 #include "index.h"
 #include "launch.h"
 #include "reduce.h"
@@ -14,18 +15,36 @@ namespace brazen::cuda::channels {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kLanes;
 constexpr int kFinishThreads = 128;
-constexpr int kColumnThreads = kLanes * kLanes;
 
-// Kernel parameters, plain data. Axis 0 is the channel; operand 0 is x, or the gradient, whose x is operand 1.
-struct SumPass {
+// Kernel parameters, plain data. Axis 0 is the channel.
+struct ChannelWalk {
   int64_t channels, rows, chunks;
   int32_t ndim;
   Divisor<uint64_t> extents[kMaxDims];
+  const void* centers;  // one a channel, of the compute type; null: 0
+  void* partials;       // Moments or GradientSums, chunks a channel
+};
+
+// Over stored arrays: x, or the gradient and its x.
+struct SumPass : ChannelWalk {
+  static constexpr int unrolled = 4;
+  static constexpr int column_warps = kLanes;
+  static constexpr int blocks_at_once = 1;  // on a multiprocessor, at least
   int64_t strides[2][kMaxDims];
   const char* data[2];
   DType dtypes[2];
-  const void* centers;  // one a channel, of the compute type; null: 0
-  void* partials;       // Moments or GradientSums, chunks() a channel
+};
+
+// The gradient is what a chain's backward pass computes from dy. An activation's derivative takes the registers of a
+// block of 1,024 threads, and of loads that run ahead.
+inline constexpr int kWalked = kArrayInputs + 1;  // x, add, dy and, last, the index
+struct GradientPass : ChannelWalk {
+  static constexpr int unrolled = 1;
+  static constexpr int column_warps = kWarps;
+  static constexpr int blocks_at_once = 3;
+  ChainStages chain;
+  int64_t strides[kWalked][kMaxDims];
+  int64_t coefficient_strides[kCoefficients];
 };
 
 // One lane's sums.
@@ -60,7 +79,7 @@ struct LaneSums<T, GradientSums> {
 };
 
 template <class T>
-FORMULA T center_of(const SumPass& pass, int64_t channel) {
+FORMULA T center_of(const ChannelWalk& pass, int64_t channel) {
   return pass.centers ? static_cast<const T*>(pass.centers)[channel] : T(0);
 }
 
@@ -74,91 +93,112 @@ FORMULA void load_row(const SumPass& pass, int64_t channel, int64_t row, T* valu
   for (int k = 0; k < operands; ++k) values[k] = load_element<T>(pass.data[k] + offsets[k], pass.dtypes[k]);
 }
 
+// Adds the rows of one lane to its sums.
+template <class Pass, class Sums, class T = decltype(Sums::about)>
+__device__ __forceinline__ void add_rows(const Pass& pass, int64_t channel, int64_t start, int64_t n, int lane,
+                                         Sums& sums) {
+  constexpr int unrolled = Pass::unrolled;
+#pragma unroll 1
+  for (int64_t row = lane; row < n; row += unrolled * kLanes) {
+    T values[unrolled][Sums::operands];
+#pragma unroll
+    for (int i = 0; i < unrolled; ++i)
+      if (row + i * kLanes < n) load_row<Sums::operands>(pass, channel, start + row + i * kLanes, values[i]);
+#pragma unroll
+    for (int i = 0; i < unrolled; ++i)
+      if (row + i * kLanes < n) sums.add(values[i]);
+  }
+}
+
 // A warp for each chunk of a channel: for rows that lie side by side, and for any other layout.
-template <class T, class Result>
-__global__ void __launch_bounds__(kThreads) sum_rows(const __grid_constant__ SumPass pass) {
+template <class T, class Result, class Pass>
+__global__ void __launch_bounds__(kThreads, Pass::blocks_at_once) sum_rows(const __grid_constant__ Pass pass) {
   using Sums = LaneSums<T, Result>;
-  constexpr int operands = Sums::operands;
   const int64_t work = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kLanes;
   if (work >= pass.channels * pass.chunks) return;
   const int lane = threadIdx.x % kLanes;
   const int64_t channel = work % pass.channels, chunk = work / pass.channels, start = chunk * kChunkRows;
   const int64_t n = pass.rows - start < kChunkRows ? pass.rows - start : kChunkRows;
   Sums sums;
-  if constexpr (operands == 1) {
+  if constexpr (Sums::operands == 1) {
     T first[1] = {0};
     if (lane < n) load_row<1>(pass, channel, start + lane, first);
     sums.about = pivot_of(add_lanes(first[0]), n);
   } else {
     sums.about = center_of<T>(pass, channel);
   }
-  constexpr int unrolled = 4;
-#pragma unroll 1
-  for (int64_t row = lane; row < n; row += unrolled * kLanes) {
-    T values[unrolled][operands];
-#pragma unroll
-    for (int i = 0; i < unrolled; ++i)
-      if (row + i * kLanes < n) load_row<operands>(pass, channel, start + row + i * kLanes, values[i]);
-#pragma unroll
-    for (int i = 0; i < unrolled; ++i)
-      if (row + i * kLanes < n) sums.add(values[i]);
-  }
+  add_rows(pass, channel, start, n, lane, sums);
   const T first = add_lanes(sums.first), second = add_lanes(sums.second);
   if (lane == 0)
     static_cast<Result*>(pass.partials)[channel * pass.chunks + chunk] = Sums::result(sums.about, first, second, n);
 }
 
-// The sum over the lanes, which are the warps of the block here; every warp gets it.
-template <class T>
-__device__ __forceinline__ T add_warps(T (*lanes)[kLanes], T value) {
-  const int lane = threadIdx.x / kLanes, column = threadIdx.x % kLanes;
-  __syncthreads();
-  lanes[lane][column] = value;
+// The sum over the lanes of each column, by all `warps` of the block; every thread gets its column's.
+template <int warps, class T>
+__device__ __forceinline__ T add_columns(T (*lanes)[kLanes]) {
+  const int warp = threadIdx.x / kLanes, column = threadIdx.x % kLanes;
 #pragma unroll 1
   for (int offset = kLanes / 2; offset > 0; offset /= 2) {
     __syncthreads();
-    if (lane < offset) lanes[lane][column] += lanes[lane + offset][column];
+    for (int lane = warp; lane < offset; lane += warps) lanes[lane][column] += lanes[lane + offset][column];
   }
   __syncthreads();
   return lanes[0][column];
 }
 
-// A block for a chunk of 32 channels that lie side by side: a warp is a lane of the chunk, its threads are channels.
-template <class T, class Result>
-__global__ void __launch_bounds__(kColumnThreads) sum_columns(const __grid_constant__ SumPass pass) {
+// A block for a chunk of 32 channels that lie side by side: a warp is a lane of the chunk, or several one after
+// another, its threads are channels.
+template <class T, class Result, class Pass>
+__global__ void __launch_bounds__(Pass::column_warps* kLanes, Pass::blocks_at_once)
+    sum_columns(const __grid_constant__ Pass pass) {
   using Sums = LaneSums<T, Result>;
-  constexpr int operands = Sums::operands;
-  __shared__ T lanes[kLanes][kLanes];
+  constexpr int warps = Pass::column_warps;
+  __shared__ T firsts[kLanes][kLanes], seconds[kLanes][kLanes];
   const int64_t blocks = (pass.channels + kLanes - 1) / kLanes;
   const int64_t chunk = blockIdx.x / blocks, start = chunk * kChunkRows;
-  const int64_t channel = blockIdx.x % blocks * kLanes + threadIdx.x % kLanes;
+  const int column = threadIdx.x % kLanes;
+  const int64_t channel = blockIdx.x % blocks * kLanes + column;
   const int64_t n = pass.rows - start < kChunkRows ? pass.rows - start : kChunkRows;
-  const int lane = threadIdx.x / kLanes;
+  const int warp = threadIdx.x / kLanes;
   const bool inside = channel < pass.channels;
-  Sums sums;
-  if constexpr (operands == 1) {
-    T first[1] = {0};
-    if (inside && lane < n) load_row<1>(pass, channel, start + lane, first);
-    sums.about = pivot_of(add_warps(lanes, first[0]), n);
+  T about;
+  if constexpr (Sums::operands == 1) {
+    for (int turn = 0; turn < kLanes / warps; ++turn) {
+      const int lane = turn * warps + warp;
+      T first[1] = {0};
+      if (inside && lane < n) load_row<1>(pass, channel, start + lane, first);
+      firsts[lane][column] = first[0];
+    }
+    about = pivot_of(add_columns<warps>(firsts), n);
+    __syncthreads();
   } else {
-    sums.about = inside ? center_of<T>(pass, channel) : T(0);
+    about = inside ? center_of<T>(pass, channel) : T(0);
   }
-  constexpr int unrolled = 4;
 #pragma unroll 1
-  for (int64_t row = lane; inside && row < n; row += unrolled * kLanes) {
-    T values[unrolled][operands];
-#pragma unroll
-    for (int i = 0; i < unrolled; ++i)
-      if (row + i * kLanes < n) load_row<operands>(pass, channel, start + row + i * kLanes, values[i]);
-#pragma unroll
-    for (int i = 0; i < unrolled; ++i)
-      if (row + i * kLanes < n) sums.add(values[i]);
+  for (int turn = 0; turn < kLanes / warps; ++turn) {
+    const int lane = turn * warps + warp;
+    Sums sums;
+    sums.about = about;
+    if (inside) add_rows(pass, channel, start, n, lane, sums);
+    firsts[lane][column] = sums.first;
+    seconds[lane][column] = sums.second;
   }
-  const T first = add_warps(lanes, sums.first);
-  const T second = add_warps(lanes, sums.second);
-  if (inside && lane == 0)
-    static_cast<Result*>(pass.partials)[channel * pass.chunks + chunk] = Sums::result(sums.about, first, second, n);
+  const T first = add_columns<warps>(firsts), second = add_columns<warps>(seconds);
+  if (inside && warp == 0)
+    static_cast<Result*>(pass.partials)[channel * pass.chunks + chunk] = Sums::result(about, first, second, n);
 }
+
+template <class Pass>
+struct SumKernels {
+  void (*rows)(Pass);
+  void (*columns)(Pass);
+};
+
+template <class T, class Result, class Pass>
+constexpr SumKernels<Pass> kSumKernels = {sum_rows<T, Result, Pass>, sum_columns<T, Result, Pass>};
+
+// GradientSums of a gradient that is computed.
+SumKernels<GradientPass> gradient_kernels(bool is_double);
 
 // Where sums go that nothing follows from.
 struct PlainResults {
@@ -209,23 +249,6 @@ template <class T>
 __global__ void __launch_bounds__(kFinishThreads) apply_sums(const __grid_constant__ BackwardResults to) {
   const int64_t channel = static_cast<int64_t>(blockIdx.x) * kFinishThreads + threadIdx.x;
   if (channel < to.channels) settle<T>(to, channel, given_sums(to, channel));
-}
-
-// Arrays of moments or sums, one after another, as partials of their channels.
-constexpr int kPartsTogether = 64;
-struct CollectPass {
-  const double* parts[kPartsTogether];
-  int64_t first, count, total, channels;
-  int32_t rows;  // 3 or 2
-  double* partials;
-};
-__global__ void __launch_bounds__(kThreads) collect(const __grid_constant__ CollectPass pass) {
-  const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (at >= pass.channels * pass.count) return;
-  const int64_t channel = at % pass.channels, part = at / pass.channels;
-  for (int row = 0; row < pass.rows; ++row)
-    pass.partials[(channel * pass.total + pass.first + part) * pass.rows + row] =
-        pass.parts[part][row * pass.channels + channel];
 }
 
 }  // namespace brazen::cuda::channels

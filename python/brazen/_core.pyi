@@ -193,8 +193,10 @@ def fused_backward(
     noise_shape: typing.Any,
     axis: typing.SupportsInt | typing.SupportsIndex,
     wants_dadd: bool,
-    dx: typing.Any,
-    dadd: typing.Any,
+    dx: typing.Any = None,
+    dadd: typing.Any = None,
+    wants_sums: bool = False,
+    dbias: typing.Any = None,
 ) -> tuple: ...
 def fused_forward(
     x: typing.Any,

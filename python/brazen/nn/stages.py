@@ -94,19 +94,22 @@ class ChainStep:
             noise = None  # what is added to the result changes no gradient
 
         def backward(dy, stack):
+            dbias = self.bias.grads["bias"] if self.bias is not None and self.bias.learns else None
             if kernel is None and noise is None:
                 dz = dy
+                if dbias is not None:
+                    _core.channel_sums(dz, None, axis, True, dbias)
             else:
                 # What was added at the end gets dy as it is.
                 own = self.overwrites_gradient and after is None
                 dz = dy if own else self.layer.empty("chain gradient", dy.shape, dy.dtype, run)
-                _core.fused_backward(dy, z, None, bias, add, kernel, noise, noise_shape, axis, False, dz, None)
+                _core.fused_backward(
+                    dy, z, None, bias, add, kernel, noise, noise_shape, axis, False, dz, None, dbias is not None, dbias
+                )
             if after is not None:
                 stack.append(dy)
             if add is not None:
                 stack.append(dz)
-            if self.bias is not None and self.bias.learns:
-                _core.channel_sums(dz, None, axis, True, self.bias.grads["bias"])
             return dz
 
         return y, backward

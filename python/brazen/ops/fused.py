@@ -87,12 +87,8 @@ class Fused:
         """
         noise = dropout_noise("fused", drop_threshold(rate=dropout), seed, step, site, offset)
         stages = (scale, bias, add, activation_of(activation, "fused"), noise, None, axis)
-        sums = bias is not None or scale is not None
-        dadd, dx = _core.fused_backward(dy, x, *stages, add is not None or sums, None, None)
+        dadd, dx, dbias, dscale = _core.fused_backward(dy, x, *stages, add is not None, wants_sums=True)
         dx = dadd if dx is None else dx
-        dbias = dscale = None
-        if sums:
-            dbias, dscale = _core.channel_sums(dadd, x if scale is not None else None, axis, bias is not None)
         return FusedGradients(
             x=dx,
             bias=dbias,
