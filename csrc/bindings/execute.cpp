@@ -152,6 +152,14 @@ void execute(const ReductionCall& call, const ArrayView& x) {
   launch(call, usable_library().reduction, x, kRegistry.operations[call.terms.operation].info.name);
 }
 
+void execute(const ReductionCall& call, const ElementwiseCall& gradient, const ArrayView& x) {
+  if (x.device != kHost) return execute(call, x), execute(gradient, x);
+  const int64_t picoseconds = call.terms.cost_picoseconds() + gradient.cost_picoseconds();
+  if (picoseconds < kReleasePicoseconds) return cpu::run(call, gradient);
+  const py::gil_scoped_release release;
+  cpu::run(call, gradient);
+}
+
 void execute(const ChainCall& call, const ArrayView& x, const char* operation) {
   if (call.layout.size == 0) return;
   if (x.device == kHost) return run_on_cpu(call, call.layout.size * kChainPicoseconds);

@@ -13,6 +13,8 @@ namespace brazen::bindings {
 // `x` tells where: its device and stream.
 void execute(const ElementwiseCall& call, const ArrayView& x);
 void execute(const ReductionCall& call, const ArrayView& x);
+// The sum is complete before a gradient that shares its inputs is written over them.
+void execute(const ReductionCall& call, const ElementwiseCall& gradient, const ArrayView& x);
 // `operation` names the call in messages.
 void execute(const ChainCall& call, const ArrayView& x, const char* operation);
 void execute(const FillCall& call, const ArrayView& out, const char* operation);

@@ -266,8 +266,6 @@ py::tuple prelu_backward(const py::object& dy_object, const py::object& x_object
     dalpha = new_like(alpha.view, shape_of(alpha.view), alpha.view.dtype);
   }
 
-  // The sum first: dx may be written over dy or x.
-  execute(describe_alpha_sum(dy, x, alpha, dalpha.data), x);
   ElementwiseCall call = describe(kPrelu, Direction::backward, 3, 0);
   call.fresh = !given(out_object);
   call.layout.set_shape(x.ndim, x.shape);
@@ -276,7 +274,7 @@ py::tuple prelu_backward(const py::object& dy_object, const py::object& x_object
   call.layout.add(alpha.view.data, alpha.view.dtype, alpha.strides);
   call.layout.add(out.data, out.dtype, out.strides);
   call.layout.simplify(true, 3);
-  execute(call, x);
+  execute(describe_alpha_sum(dy, x, alpha, dalpha.data), call, x);
   return py::make_tuple(result(out_object, out), result(alpha_out_object, dalpha));
 }
 

@@ -11,6 +11,10 @@ void run(const ElementwiseCall& call);
 
 void run(const ReductionCall& call);
 
+// Both, reading the arrays once where their order allows it. `gradient` has the inputs of `call` as its first, and may
+// be written over them.
+void run(const ReductionCall& call, const ElementwiseCall& gradient);
+
 // The whole of a pass, by as many threads as its work is worth.
 class Pass;
 void run_pass(const Pass& pass, const Layout& layout, bool fresh, int64_t picoseconds);

@@ -14,6 +14,7 @@ extern const ChainKernels kChainKernels;
 extern const ChannelKernels kChannelKernels;
 extern const UpdateKernels kUpdateKernels;
 extern const FactoredKernels kFactoredKernels;
+extern const MoveKernels kMoveKernels;
 
 namespace {
 
@@ -186,6 +187,7 @@ constexpr KernelTable make_table() {
   table.updates = &kUpdateKernels;
   table.factored = &kFactoredKernels;
   table.rows = &kRowKernels;
+  table.moves = &kMoveKernels;
   return table;
 }
 

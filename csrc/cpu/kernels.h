@@ -17,6 +17,7 @@ using TileKernel = void (*)(const double* parameters, const void* const* in, voi
 struct ChainKernels;
 struct ChannelKernels;
 struct FactoredKernels;
+struct MoveKernels;
 struct UpdateKernels;
 struct RowKernels;
 
@@ -38,6 +39,7 @@ struct KernelTable {
   const UpdateKernels* updates;
   const FactoredKernels* factored;
   const RowKernels* rows;  // row_kernels.h
+  const MoveKernels* moves;
 };
 
 }  // namespace brazen::cpu

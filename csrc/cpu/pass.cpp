@@ -57,10 +57,12 @@ Pass::Pass(const ChainCall& call)
 }
 
 void Pass::add_arrays(const Operand& operand, bool is_output) {
+  const bool pair = is_output && is_pair(operand);
   for (int piece = 0; piece < operand.count; ++piece) {
     char* base = static_cast<char*>(operand.data) + piece * operand.step;
-    Array array{&operand, base, itemsize(operand.dtype), access_of(operand, base), false};
-    array.streamed = is_output && array.is_run() && layout_.size * array.size >= kStreamBytes && !aliases_input(base);
+    Array array{&operand, base, itemsize(operand.dtype), pair ? Access::paired : access_of(operand, base), false};
+    array.streamed = is_output && (array.is_run() || pair) &&
+                     layout_.size * array.size * (pair ? 2 : 1) >= kStreamBytes && !aliases_input(base);
     arrays_[count_++] = array;
   }
   if (!is_output) inputs_ = count_;
@@ -72,7 +74,8 @@ void Pass::finish() {
     const Array& array = arrays_[k];
     direct_ = direct_ && array.access == Access::packed && !array.streamed && array.size == compute_size_;
     streams_ = streams_ || array.streamed;
-    needs_rows = needs_rows || array.access == Access::rows || array.access == Access::single;
+    needs_rows =
+        needs_rows || array.access == Access::rows || array.access == Access::single || array.access == Access::along;
   }
   if (!needs_rows) row_ = 0;
   if (row_ || layout_.ndim < 2) return;
@@ -101,9 +104,16 @@ Pass::Access Pass::access_of(const Operand& operand, const char* base) const {
   }
   if (packed && aligned) return Access::packed;
   if (uniform) return Access::uniform;
+  if (row_ >= kTileElements && operand.strides[last] == 0) return Access::along;
   bool rows = row_ > 0 && aligned && operand.strides[last] == size;
   for (int d = 0; d < last; ++d) rows = rows && operand.strides[d] % size == 0;
   return rows ? Access::rows : Access::strided;
+}
+
+bool Pass::is_pair(const Operand& operand) const {
+  const int64_t size = itemsize(operand.dtype);
+  return operand.count == 2 && operand.step == size && layout_.ndim == 1 && operand.strides[0] == 2 * size &&
+         naturally_aligned(static_cast<const char*>(operand.data), operand);
 }
 
 bool Pass::aliases_input(const char* base) const {
@@ -148,11 +158,18 @@ void Pass::load(Tiles& tiles, const Place& at, int64_t n) const {
         in[k] = gather_run(table_, layout_, *array.operand, array.base, 0, 0, std::min(kTileElements, layout_.size),
                            tile, narrow_tile);
         break;
+      case Access::along:
+        if (phases[k] == at.row) break;
+        phases[k] = at.row;
+        in[k] = gather_run(table_, layout_, *array.operand, array.base, 0, at.index - at.column, kTileElements, tile,
+                           narrow_tile);
+        break;
       case Access::periodic:
         if (phases[k] == at.index % period_) break;
         phases[k] = at.index % period_;
         in[k] = gather_run(table_, layout_, *array.operand, array.base, 0, at.index, tile_, tile, narrow_tile);
         break;
+      case Access::paired:
       case Access::strided:
         in[k] = gather_run(table_, layout_, *array.operand, array.base, 0, at.index, n, tile, narrow_tile);
     }
@@ -194,8 +211,13 @@ void Pass::run_tiles(int64_t begin, int64_t end) const {
       ahead_count = 0;
     }
     apply(tiles.in, out, n, scratch);
-    for (int k = inputs_; k < count_; ++k)
-      store(arrays_[k], at, n, out[k - inputs_], narrow_tile, ahead, k == count_ - 1 ? ahead_count : 0);
+    for (int k = inputs_; k < count_; ++k) {
+      const int fetched = k == count_ - 1 ? ahead_count : 0;
+      if (arrays_[k].access != Access::paired)
+        store(arrays_[k], at, n, out[k - inputs_], narrow_tile, ahead, fetched);
+      else if (k == count_ - 1)
+        store_pair(arrays_[k - 1], at.index, n, out, narrow_tile, ahead, fetched);
+    }
     at = next;
   }
 }
@@ -274,6 +296,24 @@ void Pass::store(const Array& array, const Place& at, int64_t n, const void* til
     memcpy(to, tile, n * array.size);
   else
     scatter_run(layout_, *array.operand, array.base, at.index, n, tile);
+}
+
+void Pass::store_pair(const Array& first, int64_t index, int64_t n, const void* const* tiles, unsigned char* spare,
+                      const char* const* ahead, int ahead_count) const {
+  const DType dtype = first.operand->dtype;
+  const void *even = tiles[0], *odd = tiles[1];
+  if (is_16_bit(dtype)) {
+    uint16_t* narrowed = reinterpret_cast<uint16_t*>(spare);
+    for (int piece = 0; piece < 2; ++piece)
+      table_.narrow[static_cast<int>(dtype)](static_cast<const float*>(tiles[piece]), narrowed + piece * n, n);
+    even = narrowed, odd = narrowed + n;
+  }
+  char* to = first.base + 2 * index * first.size;
+  const auto merge = table_.moves->merge[move_index(first.size)];
+  if (!first.streamed) return merge(even, odd, to, n);
+  void* pairs = spare + tile_bytes();
+  merge(even, odd, pairs, n);
+  table_.stream(to, pairs, 2 * n * first.size, ahead, ahead_count);
 }
 
 }  // namespace brazen::cpu

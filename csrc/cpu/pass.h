@@ -52,6 +52,11 @@ class Pass {
   void compute(Tiles& tiles, int64_t begin, int64_t n, void* const* out) const;
 
   int picoseconds() const { return program_->picoseconds(); }
+  // Whether an input lies in the order of the pass, and which element is at an address in it.
+  bool is_packed(int input) const { return arrays_[input].access == Access::packed; }
+  int64_t index_of(int input, const char* address) const {
+    return (address - arrays_[input].base) / arrays_[input].size;
+  }
 
  private:
   enum class Access {
@@ -59,8 +64,10 @@ class Pass {
     rows,      // each row of the last axis is a run
     uniform,   // one value for all
     periodic,  // nothing but the last axis matters, and that is short: one gathered tile serves many
+    along,     // one value along each row, and rows are long: a tile of it serves the row
     single,    // a chain's coefficient that is one value for the tile
     noise,     // drawn, not read
+    paired,    // two outputs that alternate in one run: stored by the second
     strided,   // anything else: gathered and scattered
   };
 
@@ -83,6 +90,7 @@ class Pass {
   void add_arrays(const Operand& operand, bool is_output);
   void finish();
   Access access_of(const Operand& operand, const char* base) const;
+  bool is_pair(const Operand& operand) const;
   void begin(Tiles& tiles) const;
   void load(Tiles& tiles, const Place& at, int64_t n) const;
   void apply(const void* const* in, void* const* out, int64_t n, unsigned char* scratch) const;
@@ -99,6 +107,9 @@ class Pass {
   int next_inputs(const Place& next, const char** ahead) const;
   void store(const Array& array, const Place& at, int64_t n, const void* tile, void* narrow_tile,
              const char* const* ahead, int ahead_count) const;
+  // `spare`: the tile for narrow elements and the chain's.
+  void store_pair(const Array& first, int64_t index, int64_t n, const void* const* tiles, unsigned char* spare,
+                  const char* const* ahead, int ahead_count) const;
 
   const Layout& layout_;
   const KernelTable& table_ = kernels();

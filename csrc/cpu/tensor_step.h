@@ -43,9 +43,14 @@ const T* load_grad(const KernelTable& table, const TensorEntry& tensor, int64_t 
   const Cursor cursor(layout, layout.operands[0], 0, index);
   T* packed = tiles[kGrad];
   switch (itemsize(tensor.dtype(kGrad))) {
-    case 2: gather(tensor.data[kGrad], cursor, reinterpret_cast<uint16_t*>(tiles[Tiles<T>::kPrepared]), n); break;
-    case 4: gather(tensor.data[kGrad], cursor, reinterpret_cast<uint32_t*>(tiles[Tiles<T>::kPrepared]), n); break;
-    default: gather(tensor.data[kGrad], cursor, reinterpret_cast<uint64_t*>(tiles[Tiles<T>::kPrepared]), n);
+    case 2:
+      gather(*table.moves, tensor.data[kGrad], cursor, reinterpret_cast<uint16_t*>(tiles[Tiles<T>::kPrepared]), n);
+      break;
+    case 4:
+      gather(*table.moves, tensor.data[kGrad], cursor, reinterpret_cast<uint32_t*>(tiles[Tiles<T>::kPrepared]), n);
+      break;
+    default:
+      gather(*table.moves, tensor.data[kGrad], cursor, reinterpret_cast<uint64_t*>(tiles[Tiles<T>::kPrepared]), n);
   }
   return load_run(table, tensor.dtype(kGrad), tiles[Tiles<T>::kPrepared], n, packed, tiles.narrow());
 }

@@ -6,6 +6,7 @@
 
 #include "../core/layout.h"
 #include "isa.h"
+#include "move_kernels.h"
 
 namespace brazen::cpu {
 
@@ -56,19 +57,18 @@ class Cursor {
 };
 
 template <class Unit>
-void gather(const char* base, Cursor cursor, Unit* tile, int64_t n) {
+void gather(const MoveKernels& moves, const char* base, Cursor cursor, Unit* tile, int64_t n) {
+  constexpr int kind = move_index(sizeof(Unit));
   cursor.runs(n, [&](int64_t offset, int64_t length, int64_t stride) {
     const char* from = base + offset;
     if (stride == sizeof(Unit)) {
       memcpy(tile, from, length * sizeof(Unit));
     } else if (stride == 2 * sizeof(Unit) && reinterpret_cast<uintptr_t>(from) % sizeof(Unit) == 0) {
-      // Every second element, as the pieces of a pair lie: vectorised, the general case is not.
-      const Unit* pairs = reinterpret_cast<const Unit*>(from);
-      for (int64_t i = 0; i < length; ++i) tile[i] = pairs[2 * i];
+      moves.every_second[kind](from, tile, length);
     } else if (stride == 0) {
       Unit value;
       memcpy(&value, from, sizeof(Unit));
-      for (int64_t i = 0; i < length; ++i) tile[i] = value;
+      moves.repeat[kind](&value, tile, length);
     } else {
       for (int64_t i = 0; i < length; ++i) memcpy(tile + i, from + i * stride, sizeof(Unit));
     }
@@ -82,9 +82,6 @@ void scatter(char* base, Cursor cursor, const Unit* tile, int64_t n) {
     char* to = base + offset;
     if (stride == sizeof(Unit)) {
       memcpy(to, tile, length * sizeof(Unit));
-    } else if (stride == 2 * sizeof(Unit) && reinterpret_cast<uintptr_t>(to) % sizeof(Unit) == 0) {
-      Unit* pairs = reinterpret_cast<Unit*>(to);
-      for (int64_t i = 0; i < length; ++i) pairs[2 * i] = tile[i];
     } else {
       for (int64_t i = 0; i < length; ++i) memcpy(to + i * stride, tile + i, sizeof(Unit));
     }
@@ -108,10 +105,10 @@ inline const void* gather_run(const KernelTable& table, const Layout& layout, co
                               int first_axis, int64_t index, int64_t n, void* tile, void* narrow_tile) {
   const Cursor cursor(layout, operand, first_axis, index);
   switch (itemsize(operand.dtype)) {
-    case 4: gather(base, cursor, static_cast<uint32_t*>(tile), n); break;
-    case 8: gather(base, cursor, static_cast<uint64_t*>(tile), n); break;
+    case 4: gather(*table.moves, base, cursor, static_cast<uint32_t*>(tile), n); break;
+    case 8: gather(*table.moves, base, cursor, static_cast<uint64_t*>(tile), n); break;
     default:
-      gather(base, cursor, static_cast<uint16_t*>(narrow_tile), n);
+      gather(*table.moves, base, cursor, static_cast<uint16_t*>(narrow_tile), n);
       table.widen[static_cast<int>(operand.dtype)](static_cast<const uint16_t*>(narrow_tile), static_cast<float*>(tile),
                                                    n);
   }
