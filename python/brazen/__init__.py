@@ -11,28 +11,39 @@ __all__ = ["__version__", "info", "num_threads", "set_num_threads", *_operations
 
 # Parts that `import brazen` would be slower for: loaded when they are asked for.
 _LAZY = {
+    "callbacks",
     "checkpoint",
     "checks",
+    "data",
     "init",
+    "metrics",
     "nn",
     "optim",
+    "plots",
     "random",
     "reference",
     "schedules",
+    "train",
 }
-_LAZY_FUNCTIONS = {"load": "checkpoint", "save": "checkpoint"}
+# Names that such a part lends to the package.
+_LENT = {
+    "Trainer": "train",
+    "elastic_net": "train",
+    "l1": "train",
+    "l2": "train",
+    "load": "checkpoint",
+    "save": "checkpoint",
+}
 
 
 def __getattr__(name):
     """Loads what is lazy."""
+    import importlib
+
     if name in _LAZY:
-        import importlib
-
         return importlib.import_module(f"brazen.{name}")
-    if name in _LAZY_FUNCTIONS:
-        import importlib
-
-        return getattr(importlib.import_module(f"brazen.{_LAZY_FUNCTIONS[name]}"), name)
+    if name in _LENT:
+        return getattr(importlib.import_module(f"brazen.{_LENT[name]}"), name)
     import sys
 
     # With name and obj Python adds the nearest name: "Did you mean: 'gelu'?"

@@ -246,6 +246,8 @@ class Optimizer:
     def lr(self, value):
         self.set(lr=value)
 
+    learning_rate = lr  # Keras' name
+
     def set(self, **values) -> None:
         """Sets hyper-parameters in all groups, from the next step on; one group's are in `groups[i]`."""
         self._require_known(values, {**self.hyper, **GROUP_OPTIONS, "clip_norm": None, "ema": None})
