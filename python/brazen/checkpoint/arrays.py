@@ -20,12 +20,12 @@ class Image:
         self.entries, self.pieces, self.nested = entries, pieces, nested
 
     def write(self, path) -> str:
-        """Creates the file, durable but for its name; returns its SHA-256."""
+        """Creates the file, durable but for its name; returns the digest in its header."""
 
-        def seal(digest: str) -> bytes:
+        def header(digest: str) -> bytes:
             return container.header(self.entries, digest, self.nested)
 
-        return files.create_sealed(path, [seal(container.NO_DIGEST), *self.pieces], seal)
+        return files.create_sealed(path, header(container.NO_DIGEST), self.pieces, header)
 
 
 def on_host(array) -> np.ndarray:
@@ -60,22 +60,35 @@ def copied(arrays: Mapping[str, Any], buffer: np.ndarray | None) -> tuple[Image,
     return Image(entries, [buffer[:size].data]), buffer
 
 
-def read(file: files.Reader, check: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """(arrays by name, metadata). Nothing is allocated before the header's claims equal the file's size.
-
-    check: against the digest in the header, where there is one.
-    """
-    first = file.bytes(min(container.LENGTH, file.size))
-    raw = file.bytes(container.header_length(first, file.size))
-    entries, metadata = container.parse_header(raw, file.size - container.LENGTH - len(raw))
-    expected = metadata.get(container.DIGEST) if check else None
-    if expected is not None:
-        file.digests.append(hashlib.sha256(first + container.without_digest(raw, expected)))
+def read(file: files.Reader) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """(arrays by name, metadata). Nothing is allocated before the header's claims equal the file's size."""
+    entries, metadata = _begin(file)
     made = {}
     for entry in container.by_place(entries):
         array = np.empty(entry.stop - entry.start, np.uint8)
         file.into(array.data)
         made[entry.name] = array.view(entry.dtype).reshape(entry.shape)
-    if expected is not None and file.digests.pop().hexdigest() != expected:
-        raise CheckpointError(f"{file.name} is not what was written: its SHA-256 differs")
+    _end(file, metadata)
     return {entry.name: made[entry.name] for entry in entries}, metadata
+
+
+def verify(file: files.Reader) -> dict[str, str]:
+    """The metadata of a file that is whole; keeps no array."""
+    _, metadata = _begin(file)
+    file.rest()
+    _end(file, metadata)
+    return metadata
+
+
+def _begin(file):
+    first = file.bytes(min(container.LENGTH, file.size))
+    header = file.bytes(container.header_length(first, file.size))
+    entries, metadata = container.parse_header(header, file.size - container.LENGTH - len(header))
+    if container.DIGEST in metadata:
+        file.digest = hashlib.sha256(first + container.without_digest(header, metadata[container.DIGEST]))
+    return entries, metadata
+
+
+def _end(file, metadata):
+    if file.digest is not None and file.digest.hexdigest() != metadata[container.DIGEST]:
+        raise CheckpointError(f"{file.name} is not what was written: its SHA-256 differs")

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .text import CheckpointError
@@ -76,43 +76,34 @@ def create(path, pieces: Iterable) -> None:
         os.fsync(descriptor)
 
 
-def hashed(pieces: Iterable) -> str:
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    return digest.hexdigest()
+def create_sealed(path, first: bytes, pieces: list, seal: Callable[[str], bytes]) -> str:
+    """A new file of these bytes, with `seal(digest)` in the place of `first`; returns the SHA-256 before that."""
+    digest = hashlib.sha256(first)
 
+    def hash_all() -> None:
+        for piece in pieces:
+            digest.update(piece)
 
-def create_sealed(path, pieces: list, seal) -> str:
-    """A new file of these bytes whose first piece is `seal(digest of all pieces)`; returns the SHA-256 of the file.
-
-    seal: from a digest to a first piece of the same length. Both digests are made while the disk is at work.
-    """
-    size, made = sum(memoryview(piece).nbytes for piece in pieces), []
-
-    def digests() -> None:
-        made.append(seal(hashed(pieces)))
-        made.append(hashed([made[0], *pieces[1:]]))
-
-    apart = threading.Thread(target=digests, name="brazen-checkpoint-digest") if size >= APART else None
-    if apart:
+    apart = threading.Thread(target=hash_all, name="brazen-checkpoint-digest")
+    if sum(memoryview(piece).nbytes for piece in pieces) >= APART:
         apart.start()
+    else:
+        hash_all()
     try:
         with opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW) as descriptor:
-            for piece in pieces:
+            for piece in (first, *pieces):
                 write_all(descriptor, piece)
-            if apart:
+            if apart.ident is not None:
+                # The disk works on the arrays while their digest is made.
                 os.fsync(descriptor)
                 apart.join()
-            else:
-                digests()
             os.lseek(descriptor, 0, os.SEEK_SET)
-            write_all(descriptor, made[0])
+            write_all(descriptor, seal(digest.hexdigest()))
             os.fsync(descriptor)
     finally:
-        if apart:
+        if apart.ident is not None:
             apart.join()
-    return made[1]
+    return digest.hexdigest()
 
 
 def rename(old, new) -> None:
@@ -145,7 +136,7 @@ def reading(name, directory: int | None = None) -> Iterator[Reader]:
 
 
 class Reader:
-    """Exact reads of one regular file; every byte also goes into each of `digests`."""
+    """Exact reads of one regular file; what is read also goes into `digest`, where there is one."""
 
     def __init__(self, descriptor: int, name):
         self.descriptor, self.name = descriptor, os.fspath(name)
@@ -153,7 +144,7 @@ class Reader:
         if not stat.S_ISREG(status.st_mode):
             raise CheckpointError(f"{self.name} is no regular file")
         self.size = status.st_size
-        self.digests: list[Any] = []
+        self.digest: Any = None
 
     def into(self, target) -> None:
         """Fills `target`."""
@@ -162,8 +153,8 @@ class Reader:
             count = os.readv(self.descriptor, [left[:CHUNK]])
             if not count:
                 raise CheckpointError(f"{self.name} ends early")
-            for digest in self.digests:
-                digest.update(left[:count])
+            if self.digest is not None:
+                self.digest.update(left[:count])
             left = left[count:]
 
     def bytes(self, count: int) -> bytes:
@@ -172,8 +163,8 @@ class Reader:
         return bytes(made)
 
     def rest(self) -> None:
-        """Reads to the end for the digests alone."""
+        """Reads to the end for the digest alone."""
         buffer = bytearray(CHUNK)
         while count := os.readv(self.descriptor, [buffer]):
-            for digest in self.digests:
-                digest.update(memoryview(buffer)[:count])
+            if self.digest is not None:
+                self.digest.update(memoryview(buffer)[:count])

@@ -14,7 +14,7 @@ import stat
 import warnings
 from typing import Any
 
-from . import arrays, files
+from . import arrays, container, files
 from .text import MOST_BYTES, CheckpointError, dump, parse, require_bounds
 from .tree import flatten, unflatten
 
@@ -156,9 +156,8 @@ def read(path) -> dict[str, Any]:
         with opened(path) as directory:
             found = read_manifest(directory)
             with files.reading(ARRAYS, directory) as file:
-                file.digests.append(hashlib.sha256())
-                given, _ = arrays.read(file, check=False)
-                require_digest(file, found)
+                given, metadata = arrays.read(file)
+                require_digest(metadata, found)
             return unflatten(found["state"], given)
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)} is no intact checkpoint: {error}") from None
@@ -169,9 +168,7 @@ def verify(path) -> int:
     with opened(path) as directory:
         found = read_manifest(directory)
         with files.reading(ARRAYS, directory) as file:
-            file.digests.append(hashlib.sha256())
-            file.rest()
-            require_digest(file, found)
+            require_digest(arrays.verify(file), found)
     return found["step"]
 
 
@@ -181,9 +178,9 @@ def opened(path):
     return files.opened(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def require_digest(file: files.Reader, found: dict[str, Any]) -> None:
-    if file.digests[0].hexdigest() != found["files"][ARRAYS]["sha256"]:
-        raise CheckpointError(f"{file.name} is not what was written: its SHA-256 differs")
+def require_digest(metadata: dict[str, str], found: dict[str, Any]) -> None:
+    if metadata.get(container.DIGEST) != found["files"][ARRAYS]["sha256"]:
+        raise CheckpointError(f"{ARRAYS} is whole, but of another checkpoint: the manifest has another SHA-256")
 
 
 def read_manifest(directory: int) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def load(path, *, xp: Any = np) -> dict[str, Any]:
     """
     try:
         with files.reading(path) as file:
-            found, metadata = arrays.read(file, check=True)
+            found, metadata = arrays.read(file)
         if xp is not np:
             found = {name: xp.asarray(array) for name, array in found.items()}
         return _nest(found) if metadata.get(container.NESTED) == "1" else found
