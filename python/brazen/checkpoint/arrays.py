@@ -60,9 +60,12 @@ def copied(arrays: Mapping[str, Any], buffer: np.ndarray | None) -> tuple[Image,
     return Image(entries, [buffer[:size].data]), buffer
 
 
-def read(file: files.Reader) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """(arrays by name, metadata). Nothing is allocated before the header's claims equal the file's size."""
-    entries, metadata = _begin(file)
+def read(file: files.Reader, expected: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """(arrays by name, metadata). Nothing is allocated before the header's claims equal the file's size.
+
+    expected: the digest that the header must state; without it that of another writer may state none.
+    """
+    entries, metadata = _begin(file, expected)
     made = {}
     for entry in container.by_place(entries):
         array = np.empty(entry.stop - entry.start, np.uint8)
@@ -72,20 +75,22 @@ def read(file: files.Reader) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return {entry.name: made[entry.name] for entry in entries}, metadata
 
 
-def verify(file: files.Reader) -> dict[str, str]:
-    """The metadata of a file that is whole; keeps no array."""
-    _, metadata = _begin(file)
+def verify(file: files.Reader, expected: str) -> None:
+    """Reads everything and keeps nothing."""
+    _, metadata = _begin(file, expected)
     file.rest()
     _end(file, metadata)
-    return metadata
 
 
-def _begin(file):
+def _begin(file, expected):
     first = file.bytes(min(container.LENGTH, file.size))
     header = file.bytes(container.header_length(first, file.size))
     entries, metadata = container.parse_header(header, file.size - container.LENGTH - len(header))
-    if container.DIGEST in metadata:
-        file.digest = hashlib.sha256(first + container.without_digest(header, metadata[container.DIGEST]))
+    stated = metadata.get(container.DIGEST)
+    if expected is not None and stated != expected:
+        raise CheckpointError(f"{file.name} is not the one that the manifest names: it has another SHA-256")
+    if stated is not None:
+        file.digest = hashlib.sha256(first + container.without_digest(header, stated))
     return entries, metadata
 
 

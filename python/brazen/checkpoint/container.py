@@ -121,7 +121,7 @@ def header(entries: list[Entry], digest: str = NO_DIGEST, nested: bool = False) 
     return len(made).to_bytes(LENGTH, "little") + made
 
 
-def without_digest(given: bytes, digest: str) -> bytes:
+def without_digest(given: bytearray, digest: str) -> bytearray:
     """The header as it was when the file's digest was made: zeros in its place."""
     field = f'"{DIGEST}":"{{}}"'
     made = None
@@ -133,7 +133,7 @@ def without_digest(given: bytes, digest: str) -> bytes:
     return made
 
 
-def header_length(first: bytes, file_size: int) -> int:
+def header_length(first: bytearray, file_size: int) -> int:
     """How long the header is, from the first 8 bytes of a file."""
     if len(first) != LENGTH:
         raise CheckpointError(f"the file has {file_size} bytes, too few for a container of arrays")
@@ -145,7 +145,7 @@ def header_length(first: bytes, file_size: int) -> int:
     return length
 
 
-def parse_header(given: bytes, data_size: int) -> tuple[list[Entry], dict[str, str]]:
+def parse_header(given: bytearray, data_size: int) -> tuple[list[Entry], dict[str, str]]:
     """The arrays and the metadata; raises unless the arrays cover exactly the `data_size` bytes that follow."""
     described = parse(given)
     if not isinstance(described, dict) or not given.startswith(b"{"):

@@ -157,10 +157,10 @@ class Reader:
                 self.digest.update(left[:count])
             left = left[count:]
 
-    def bytes(self, count: int) -> bytes:
+    def bytes(self, count: int) -> bytearray:
         made = bytearray(count)
         self.into(made)
-        return bytes(made)
+        return made
 
     def rest(self) -> None:
         """Reads to the end for the digest alone."""

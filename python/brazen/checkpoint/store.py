@@ -14,12 +14,13 @@ import stat
 import warnings
 from typing import Any
 
-from . import arrays, container, files
+from . import arrays, files
 from .text import MOST_BYTES, CheckpointError, dump, parse, require_bounds
 from .tree import flatten, unflatten
 
 ARRAYS, MANIFEST = "arrays.safetensors", "manifest.jsonl"
 VERSION = 1
+MOST_STEPS = 10**18
 MOST_LAST = 128  # bytes of the manifest's last line
 # A finished checkpoint that waits to replace another of the same step.
 AGAIN = ".again"
@@ -53,7 +54,7 @@ def require_keep(keep):
 
 def require_step(step) -> int:
     step = operator.index(step)
-    if not 0 <= step < 10**18:
+    if not 0 <= step < MOST_STEPS:
         raise ValueError(f"step is {step}; expected 0 to 10**18 - 1")
     return step
 
@@ -156,8 +157,7 @@ def read(path) -> dict[str, Any]:
         with opened(path) as directory:
             found = read_manifest(directory)
             with files.reading(ARRAYS, directory) as file:
-                given, metadata = arrays.read(file)
-                require_digest(metadata, found)
+                given, _ = arrays.read(file, digest_in(found))
             return unflatten(found["state"], given)
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)} is no intact checkpoint: {error}") from None
@@ -168,7 +168,7 @@ def verify(path) -> int:
     with opened(path) as directory:
         found = read_manifest(directory)
         with files.reading(ARRAYS, directory) as file:
-            require_digest(arrays.verify(file), found)
+            arrays.verify(file, digest_in(found))
     return found["step"]
 
 
@@ -178,9 +178,8 @@ def opened(path):
     return files.opened(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def require_digest(metadata: dict[str, str], found: dict[str, Any]) -> None:
-    if metadata.get(container.DIGEST) != found["files"][ARRAYS]["sha256"]:
-        raise CheckpointError(f"{ARRAYS} is whole, but of another checkpoint: the manifest has another SHA-256")
+def digest_in(found: dict[str, Any]) -> str:
+    return found["files"][ARRAYS]["sha256"]
 
 
 def read_manifest(directory: int) -> dict[str, Any]:
@@ -189,19 +188,23 @@ def read_manifest(directory: int) -> dict[str, Any]:
         if file.size > MOST_BYTES + MOST_LAST:
             raise CheckpointError(f"{MANIFEST} has {file.size} bytes, at most {MOST_BYTES + MOST_LAST}")
         text = file.bytes(file.size)
-    first = text[: text.rfind(b"\n", 0, -1) + 1]
-    if not first or text != first + b'{"sha256":"%s"}\n' % hashlib.sha256(first).hexdigest().encode():
+    end = text.rfind(b"\n", 0, -1) + 1
+    last = text[end:]
+    del text[end:]
+    if last != b'{"sha256":"%s"}\n' % hashlib.sha256(text).hexdigest().encode():
         raise CheckpointError(f"{MANIFEST} is not what was written: its last line is not the SHA-256 of what is before")
-    found = parse(first)
+    found = parse(text)
     if not isinstance(found, dict) or found.get("format") != "brazen.checkpoint":
         raise CheckpointError(f"{MANIFEST} describes no checkpoint")
     if found.get("version") != VERSION:
         raise CheckpointError(f"{MANIFEST} has version {found.get('version')!r}; this brazen reads {VERSION}")
-    named = found.get("files")
-    digest = named.get(ARRAYS) if isinstance(named, dict) and len(named) == 1 else None
-    parts = {"format", "version", "step", "files", "state"}
-    if found.keys() != parts or not isinstance(digest, dict) or digest.keys() != {"sha256"}:
+    parts, named = {"format", "version", "step", "files", "state"}, found.get("files")
+    described = named.get(ARRAYS) if isinstance(named, dict) and len(named) == 1 else None
+    digest = described.get("sha256") if isinstance(described, dict) and len(described) == 1 else None
+    if found.keys() != parts or not isinstance(digest, str):
         raise CheckpointError(f"{MANIFEST} lacks a part, or names other files than {ARRAYS}")
+    if type(found["step"]) is not int or not 0 <= found["step"] < MOST_STEPS:
+        raise CheckpointError(f"{MANIFEST} has no valid step")
     return found
 
 

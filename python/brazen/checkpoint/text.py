@@ -31,7 +31,7 @@ def dump(value: Any, what: str) -> bytes:
     return made
 
 
-def parse(text: bytes) -> Any:
+def parse(text: bytes | bytearray) -> Any:
     """The value of a JSON text, or CheckpointError."""
     require_bounds(text)
     try:
@@ -50,7 +50,7 @@ def parse(text: bytes) -> Any:
         raise CheckpointError(f"no valid JSON: {error}") from None
 
 
-def require_bounds(text: bytes) -> None:
+def require_bounds(text: bytes | bytearray) -> None:
     """Raises where a text is too long, or would become too many objects."""
     if len(text) > MOST_BYTES:
         raise CheckpointError(f"{len(text)} bytes of JSON, at most {MOST_BYTES}")
