@@ -49,6 +49,8 @@ struct ChainCall {
   int32_t input_count;
   int32_t fresh;        // as in ElementwiseCall
   DType compute_dtype;  // of the arrays; coefficients may be wider
+  // From the last block to the first: what a pass before this one read last, and a GPU's L2 still holds, comes first.
+  bool reversed = false;
   Layout layout;
 };
 

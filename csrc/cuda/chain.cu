@@ -52,6 +52,7 @@ class Caller {
     roles_.fill(pass, call_, layout);
     pass.first = 0, pass.end = static_cast<uint32_t>(layout.size);
     pass.ndim = layout.ndim ? layout.ndim : 1;
+    pass.reversed = call_.reversed;
     for (int d = 1; d < layout.ndim; ++d) pass.extents[d].set(layout.shape[d]);
     for (int role = 0; role < kRoles; ++role)
       for (int d = 0; d < pass.ndim; ++d) pass.strides[role][d] = 0;
@@ -223,5 +224,6 @@ brazen::cuda::Status brazen_cuda_chain(const brazen::ChainCall* call, const braz
   if (!aligned(layout)) return refuse(*where, kMisaligned);
   const DeviceScope scope(where->device);
   if (scope.error() != cudaSuccess) return explain(scope.error(), *where);
-  return explain(for_each_part(layout, [&](const brazen::Layout& part) { return caller.run(part); }), *where);
+  return explain(
+      for_each_part(layout, [&](const brazen::Layout& part) { return caller.run(part); }, call->reversed), *where);
 }

@@ -66,9 +66,14 @@ class Roles {
 struct ChainPass : ChainStages {
   uint32_t first, end;
   int32_t ndim;
+  bool reversed;
   Divisor<uint32_t> extents[kAxes];
   int64_t strides[kRoles][kAxes];
 };
+
+__device__ __forceinline__ uint32_t block_of(const ChainPass& pass) {
+  return pass.reversed ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
+}
 
 // How the coefficients of a vector are read.
 enum class Spread : int32_t {

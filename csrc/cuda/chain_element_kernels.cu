@@ -28,7 +28,7 @@ struct Element {
 
 template <class T>
 __global__ void __launch_bounds__(kChainThreads) chain_elements(const __grid_constant__ ChainPass pass) {
-  const uint32_t number = pass.first + blockIdx.x * kChainThreads + threadIdx.x;
+  const uint32_t number = pass.first + block_of(pass) * kChainThreads + threadIdx.x;
   if (number >= pass.end) return;
   Element<T> element{pass, {}, 0, 0};
   locate<kRoles>(number, 0, pass.ndim, pass.extents, pass.strides, element.offsets);

@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(kChainThreads, blocks_at_once(direction))
   constexpr int half_slots = chain_slots(direction, false);
   const bool wide = pass.dtype == DType::float32;
   const int slots = wide ? 2 : half_slots;
-  const uint32_t first = blockIdx.x * static_cast<uint32_t>(kChainThreads * slots) + threadIdx.x;
+  const uint32_t first = block_of(pass) * static_cast<uint32_t>(kChainThreads * slots) + threadIdx.x;
 
   // All loads are under way before the first is needed, and the noise is drawn meanwhile.
   Vector raw[kArrayInputs][2] = {};

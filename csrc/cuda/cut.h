@@ -33,24 +33,25 @@ inline void drop_first_axis(Layout& layout) {
     for (int d = 0; d < layout.ndim; ++d) layout.operands[k].strides[d] = layout.operands[k].strides[d + 1];
 }
 
-// Calls `run(const Layout&)` for each part that one launch can number, in order, until one fails.
+// Calls `run(const Layout&)` for each part that one launch can number, in order, or from the last to the first, until
+// one fails.
 template <class Run>
-cudaError_t for_each_part(const Layout& layout, const Run& run) {
+cudaError_t for_each_part(const Layout& layout, const Run& run, bool reversed = false) {
   if (layout.ndim <= kAxes && layout.size <= kMaxUnits) return run(layout);
   Layout part = layout;
   if (layout.shape[0] == 1) {
     drop_first_axis(part);
-    return for_each_part(part, run);
+    return for_each_part(part, run, reversed);
   }
   // Whole vectors and whole cache lines on both sides of the cut.
   int64_t middle = layout.shape[0] / 2;
   if (layout.ndim == 1) middle = middle / 64 * 64;
+  Layout rest = layout;
   narrow(part, 0, middle);
-  const cudaError_t error = for_each_part(part, run);
+  narrow(rest, middle, layout.shape[0] - middle);
+  const cudaError_t error = for_each_part(reversed ? rest : part, run, reversed);
   if (error != cudaSuccess) return error;
-  part = layout;
-  narrow(part, middle, layout.shape[0] - middle);
-  return for_each_part(part, run);
+  return for_each_part(reversed ? part : rest, run, reversed);
 }
 
 }  // namespace brazen::cuda
