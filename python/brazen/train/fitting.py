@@ -32,6 +32,7 @@ class Fit:
         hear = callbacks.hear
         self._heard_before, self._heard_after = bool(hear["before_optimizer_step"]), bool(hear["after_optimizer_step"])
         self._checked = source.checked
+        self.running = False
 
     # The run.
 
@@ -42,9 +43,11 @@ class Fit:
         norms_before = trainer.optimizer.options["report_norms"]
         trainer.optimizer.options["report_norms"] = norms_before or self._heard_after
         logs: dict[str, Any] = {}
+        trainer.waiting.clear()
         tell("train_begin", None)
         if state is not None:
             self.load_state(state)
+        self.running = True
         try:
             with _Interrupt(trainer):
                 while self.epoch < self.epochs and not (
@@ -53,6 +56,7 @@ class Fit:
                     logs = self._run_epoch()
         finally:
             trainer.optimizer.options["report_norms"] = norms_before
+            self.running = False
             try:
                 if self.checkpoints is not None:
                     self.checkpoints.finish(trainer)
@@ -78,6 +82,7 @@ class Fit:
         self.epoch, self.batch, self.begun = self.epoch + 1, 0, False
         trainer.epochs_done = self.base + self.epoch
         self.stopped = trainer.stop_training
+        trainer.do_waiting()
         if self.checkpoints is not None:
             self.checkpoints.after_epoch(trainer, self.epoch == self.epochs or self.stopped)
         return logs
@@ -105,6 +110,8 @@ class Fit:
                     for hook in end:
                         hook(number, logs)
                 number += 1
+                if trainer.waiting:
+                    trainer.do_waiting()
                 if self.checkpoints is not None and number != self.source.steps:
                     self.checkpoints.after_batch(trainer)
                 if trainer.stop_training or trainer.pause_training or number == steps:

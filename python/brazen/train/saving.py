@@ -89,19 +89,9 @@ class Checkpoints:
         # In batches; None is after each epoch.
         self.every = None if every == "epoch" else int(every)
         require_writable(self.directory, "checkpoint_dir")
-        self.package = checkpoint
         self.writer = checkpoint.Writer(self.directory, keep=keep)
         self.written: int | None = None
         self.due = 0
-
-    def find(self, resume) -> dict[str, Any] | None:
-        """The state to go on from: the newest here, or the one at a path."""
-        path = self.package.newest(self.directory) if resume == "auto" else resume
-        if path is None:
-            return None
-        found = self.package.read(path)
-        self.written = int(found["steps"])
-        return found
 
     def write(self, trainer) -> None:
         """Once for each step: a directory is never written anew."""
@@ -127,6 +117,16 @@ class Checkpoints:
 
     def close(self) -> None:
         self.writer.close()
+
+
+def find(path, missing_ok: bool = True) -> dict[str, Any] | None:
+    """The state of the newest intact checkpoint in a directory, or of a checkpoint; None where there is none."""
+    from .. import checkpoint
+
+    newest = checkpoint.newest(path)
+    if newest is None and not missing_ok:
+        newest = path
+    return None if newest is None else checkpoint.read(newest)
 
 
 def require_writable(directory: str, argument: str) -> None:

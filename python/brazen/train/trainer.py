@@ -24,7 +24,7 @@ from .fitting import Fit
 from .inputs import one_shot_error, source
 from .models import FunctionModel, NetworkModel
 from .regularizers import Regularizer
-from .saving import Checkpoints, load_state, state
+from .saving import Checkpoints, find, load_state, state
 
 
 class Trainer:
@@ -95,6 +95,7 @@ class Trainer:
         self.stop_training = self.pause_training = self.interrupted = False
         self.history: History | None = None
         self._batch_loss: Any = float("nan")
+        self.waiting: list[Any] = []
         self._fit: Fit | None = None
         self._loaded: dict[str, Any] | None = None
 
@@ -179,6 +180,14 @@ class Trainer:
         """The loss of the last batch alone, its penalty included."""
         return float(to_host(self._batch_loss))
 
+    def later(self, function) -> None:
+        """Runs it when all callbacks have heard of this batch or epoch: the state is then in one piece."""
+        self.waiting.append(function)
+
+    def do_waiting(self) -> None:
+        while self.waiting:
+            self.waiting.pop(0)()
+
     def get_weights(self) -> list[Any]:
         """Copies of weights and statistics, in order."""
         return [array.copy() for array in self.model.state().values()]
@@ -221,7 +230,8 @@ class Trainer:
         sample_weight, class_weight: the loss is sum(weight * loss) / samples.
         verbose: 0 says nothing, 1 shows a bar, 2 writes a line an epoch.
         checkpoint_dir: receives a checkpoint after each epoch, or every `checkpoint_every` batches; `keep` are kept.
-        resume: "auto" goes on from the newest checkpoint there, if there is one; True from what `load_state` was given.
+        resume: "auto" goes on from the newest checkpoint there, if there is one; a path from that one; True from what
+            `load_state` was given.
 
         Ctrl-C ends it after the batch: history and weights are in place, and a resumed run goes on from there.
         """
@@ -257,8 +267,8 @@ class Trainer:
         checkpoints = None
         if checkpoint_dir is not None:
             checkpoints = Checkpoints(checkpoint_dir, checkpoint_every, keep)
-        elif resume not in (False, True):
-            raise ValueError(f"resume is {resume!r} without checkpoint_dir; expected True after load_state, or False")
+        elif resume == "auto":
+            raise ValueError("resume is 'auto' without checkpoint_dir; expected a directory to look into")
         if self._bound != list(self.model.params):
             self._bind()
         saved = self._saved(resume, checkpoints)
@@ -290,10 +300,12 @@ class Trainer:
         if resume is False:
             return None
         if resume is not True:
-            found = checkpoints.find(resume)
+            found = find(checkpoints.directory) if resume == "auto" else find(resume, missing_ok=False)
             if found is None:
                 return None
             self.load_state(found)
+            if checkpoints is not None:
+                checkpoints.written = self.steps if resume == "auto" else None
         if self._loaded is None:
             raise ValueError(
                 "resume is True, but there is nothing to resume: call load_state first, or give checkpoint_dir"
