@@ -90,7 +90,9 @@ def commit(directory, step: int, plain: bytes, image: arrays.Image, keep: int | 
         files.sync_directory(temporary)
         replaces = os.path.lexists(path)
         files.rename(temporary, path + AGAIN if replaces else path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = path
         _remove(temporary)
         raise
     if replaces:
