@@ -9,6 +9,7 @@
 #include "../cpu/batch_norm.h"
 #include "../cpu/chain.h"
 #include "../cpu/elementwise.h"
+#include "../cpu/images.h"
 #include "../cpu/rows.h"
 #include "../cuda/abi.h"
 
@@ -20,6 +21,7 @@ constexpr int64_t kReleasePicoseconds = 20'000'000;
 
 // A usual chain's element, for that decision.
 constexpr int64_t kChainPicoseconds = 200;
+constexpr int64_t kTapPicoseconds = 400;
 constexpr int64_t kSumPicoseconds = 50, kMergePicoseconds = 10'000;
 
 #if !defined(BRAZEN_CUDA_WHY_NOT)
@@ -45,6 +47,7 @@ struct CudaLibrary {
   decltype(&brazen_cuda_row_map) row_map = nullptr;
   decltype(&brazen_cuda_row_norm) row_norm = nullptr;
   decltype(&brazen_cuda_row_lengths) row_lengths = nullptr;
+  decltype(&brazen_cuda_images) images = nullptr;
 };
 
 template <class Function>
@@ -85,7 +88,8 @@ CudaLibrary open_library(const std::string& path) {
          find(library, "brazen_cuda_element_loss", library.element_loss) &&
          find(library, "brazen_cuda_row_map", library.row_map) &&
          find(library, "brazen_cuda_row_norm", library.row_norm) &&
-         find(library, "brazen_cuda_row_lengths", library.row_lengths));
+         find(library, "brazen_cuda_row_lengths", library.row_lengths) &&
+         find(library, "brazen_cuda_images", library.images));
   return library;
 }
 
@@ -247,6 +251,11 @@ void execute(const BatchNormBackwardCall& call, const ArrayView& x) {
   pass.reversed = call.results.measured;
   pass.layout.simplify(true, pass.layout.operand_count - 1);
   execute(pass, x, "batch_norm");
+}
+
+void execute(const ImageCall& call, const ArrayView& x, const char* operation) {
+  if (x.device == kHost) return run_on_cpu(call, call.work() * kTapPicoseconds);
+  launch(call, usable_library().images, x, operation);
 }
 
 py::dict cuda_info() {

@@ -5,6 +5,7 @@
 #include "../core/batch_norm.h"
 #include "../core/call.h"
 #include "../core/chain.h"
+#include "../core/images.h"
 #include "../core/rows.h"
 #include "arrays.h"
 
@@ -29,6 +30,7 @@ void execute(const ElementLossCall& call, const ArrayView& x);
 void execute(const RowMapCall& call, const ArrayView& x);
 void execute(const RowNormCall& call, const ArrayView& x, const char* operation);
 void execute(const RowLengthsCall& call, const ArrayView& x);
+void execute(const ImageCall& call, const ArrayView& x, const char* operation);
 
 // What the doctor says about the CUDA library: {"library", "archs", "runtime", "driver", "devices", "why_not"}.
 py::dict cuda_info();

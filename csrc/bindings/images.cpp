@@ -2,14 +2,11 @@
 // Windows of images: views of their arrays, checks of shapes and of the window's numbers.
 #include "images.h"
 
-#include "../cpu/images.h"
 #include "arguments.h"
+#include "execute.h"
 
 namespace brazen::bindings {
 namespace {
-
-// Below, giving the GIL away costs more than it frees.
-constexpr int64_t kReleaseTaps = 64 << 10;
 
 void read_pair(const py::object& object, Argument argument, int64_t least, int64_t (&pair)[2]) {
   const py::tuple values = py::tuple(object);
@@ -22,7 +19,7 @@ void read_pair(const py::object& object, Argument argument, int64_t least, int64
   }
 }
 
-// An image array (batch and three axes), contiguous, on the host.
+// An image array (batch and three axes), contiguous.
 ArrayView read_images(const py::object& object, Argument argument, bool written) {
   ArrayView view = written ? read_output(object.ptr(), argument) : read_array(object.ptr(), argument);
   require_compute_dtype(view, argument);
@@ -30,8 +27,6 @@ ArrayView read_images(const py::object& object, Argument argument, bool written)
     throw ValueMismatch(argument + "has shape " + shape_text(view.ndim, view.shape) +
                         "; expected (batch, channels, height, width), or the channels last");
   if (!view.c_contiguous) throw ValueMismatch(argument + "is not contiguous; pass ascontiguousarray of it");
-  if (view.device != kHost)
-    throw ValueMismatch(argument + "is on a CUDA device; windows of images are taken on the CPU alone");
   return view;
 }
 
@@ -63,20 +58,13 @@ ImageCall describe(ImagePass pass, const char* name, const ArrayView& images, bo
   return call;
 }
 
-void execute(const ImageCall& call) {
-  if (call.work() == 0 && call.batch * call.channels == 0) return;
-  if (call.work() < kReleaseTaps) return cpu::run(call);
-  const py::gil_scoped_release release;
-  cpu::run(call);
-}
-
 // Columns may have any shape of the right size: the caller's products want it theirs.
 ArrayView read_columns(const py::object& object, const char* operation, const ImageCall& call, bool written) {
   const Argument argument{operation, "columns"};
   ArrayView view = written ? read_output(object.ptr(), argument) : read_array(object.ptr(), argument);
   require_dtype(view, is_16_bit(call.dtype) ? DType::float32 : call.dtype, argument, "the compute type of the images");
   const int64_t wanted = call.batch * call.channels * call.taps() * call.window_count();
-  if (view.size() != wanted || !view.c_contiguous || view.device != kHost)
+  if (view.size() != wanted || !view.c_contiguous)
     throw ValueMismatch(argument + "has shape " + shape_text(view.ndim, view.shape) + "; expected " +
                         std::to_string(wanted) + " numbers, contiguous");
   return view;
@@ -97,9 +85,10 @@ py::object to_columns(const py::object& x_object, const py::object& columns_obje
   ImageCall call = describe(ImagePass::to_columns, name, x, channels_last, {kernel, stride, padding, dilation});
   set_groups(call, groups, name);
   const ArrayView columns = read_columns(columns_object, name, call, true);
+  require_same_place(columns, {name, "columns"}, x, "x");
   require_apart(columns, {name, "columns"}, x, "x");
   call.x = x.data, call.out = columns.data;
-  execute(call);
+  execute(call, x, name);
   return columns_object;
 }
 
@@ -111,9 +100,10 @@ py::object from_columns(const py::object& columns_object, const py::object& out_
   ImageCall call = describe(ImagePass::from_columns, name, out, channels_last, {kernel, stride, padding, dilation});
   set_groups(call, groups, name);
   const ArrayView columns = read_columns(columns_object, name, call, false);
+  require_same_place(out, {name, "out"}, columns, "columns");
   require_apart(out, {name, "out"}, columns, "columns");
   call.x = columns.data, call.out = out.data;
-  execute(call);
+  execute(call, out, name);
   return out_object;
 }
 
@@ -148,11 +138,12 @@ py::object pool_forward(const std::string& kind, const py::object& x_object, boo
   require_pixels(call);
   const ArrayView out = read_images(out_object, {"pool", "out"}, true);
   require_dtype(out, x.dtype, {"pool", "out"}, "the dtype of x");
+  require_same_place(out, {"pool", "out"}, x, "x");
   require_windows(out, {"pool", "out"}, call);
   require_apart(out, {"pool", "out"}, x, "x");
   call.count_padding = count_padding;
   call.x = x.data, call.out = out.data;
-  execute(call);
+  execute(call, x, "pool");
   return out_object;
 }
 
@@ -167,18 +158,20 @@ py::object pool_backward(const std::string& kind, const py::object& dy_object, c
   require_pixels(call);
   const ArrayView dy = read_images(dy_object, {"pool", "dy"}, false);
   require_dtype(dy, dx.dtype, {"pool", "dy"}, "the dtype of dx");
+  require_same_place(dy, {"pool", "dy"}, dx, "dx");
   require_windows(dy, {"pool", "dy"}, call);
   require_apart(dx, {"pool", "dx"}, dy, "dy");
   ArrayView x;
   if (largest) {
     x = read_images(x_object, {"pool", "x"}, false);
     require_dtype(x, dx.dtype, {"pool", "x"}, "the dtype of dx");
+    require_same_place(x, {"pool", "x"}, dx, "dx");
     require_shape(x, {"pool", "x"}, 4, dx.shape, "the shape of dx");
     require_apart(dx, {"pool", "dx"}, x, "x");
   }
   call.count_padding = count_padding;
   call.x = x.data, call.dy = dy.data, call.out = dx.data;
-  execute(call);
+  execute(call, dx, "pool");
   return dx_object;
 }
 

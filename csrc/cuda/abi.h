@@ -7,6 +7,7 @@
 #include "../core/batch_norm.h"
 #include "../core/call.h"
 #include "../core/chain.h"
+#include "../core/images.h"
 #include "../core/rows.h"
 
 #if defined(BRAZEN_CUDA_LIBRARY)
@@ -67,3 +68,4 @@ BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_norm(const brazen::RowNormCall* 
                                                      const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_lengths(const brazen::RowLengthsCall* call,
                                                         const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_images(const brazen::ImageCall* call, const brazen::cuda::Launch* launch);
