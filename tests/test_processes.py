@@ -84,6 +84,23 @@ def test_fork_while_another_thread_computes():
 
 
 @pytest.mark.timeout(60)
+def test_a_forked_child_has_workers_of_its_own(run_python):
+    """Its parent's are not there: a child that took them for its own would compute alone from then on."""
+    script = """
+import os, test_processes as t
+import brazen as bz
+bz.set_num_threads(3)
+t._work()
+if (child := os.fork()) == 0:
+    before = len(os.listdir("/proc/self/task"))
+    t._work()
+    os._exit(0 if before == 1 and len(os.listdir("/proc/self/task")) == 3 else 1)
+print(os.waitpid(child, 0)[1])
+"""
+    assert run_python(script, timeout=2 * SECONDS) == "0"
+
+
+@pytest.mark.timeout(60)
 def test_fork_of_a_fork(run_python):
     script = """
 import os, test_processes as t
