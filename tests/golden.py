@@ -2,14 +2,18 @@
 """Hashes of every operation's bits over a fixed sample. `python tests/golden.py` writes golden.json anew.
 
 A hash changes when a formula does: rewrite the file then, and say in the commit which operations changed and why.
-Sample and hash are simple enough for tests/native/golden.cpp to repeat them on another machine.
+Sample and hash of the registered operations are simple enough for tests/native/golden.cpp to repeat them on another
+machine. The other families are the self-test's calls: their arrays, the SHA-256 of their results.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import op_table
+from brazen import selftest
+from brazen._selftest_cases import families
 from samples import all_halves, from_patterns
 from tolerance import DTYPES, tolerance
 
@@ -69,11 +73,16 @@ def digest_of(case, dtype):
     return digest(case.results(*arrays, parameters=parameters)[0].ravel())
 
 
+def family_digest(case, dtype):
+    return hashlib.sha256(selftest.bits(case.call(*case.arrays(DTYPES[dtype])))).hexdigest()[:16]
+
+
 def stored():
     return json.loads(FILE.read_text())
 
 
 if __name__ == "__main__":
     hashes = {f"{case.id}-{dtype}": digest_of(case, dtype) for case in op_table.CASES for dtype in DTYPES}
+    hashes |= {f"{case.label}-{dtype}": family_digest(case, dtype) for case in families() for dtype in DTYPES}
     FILE.write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n")
     print(f"{len(hashes)} hashes in {FILE}")
