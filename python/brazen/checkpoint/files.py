@@ -13,6 +13,7 @@ import secrets
 import shutil
 import stat
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -104,6 +105,26 @@ def create_sealed(path, first: bytes, pieces: list, seal: Callable[[str], bytes]
         if apart.ident is not None:
             apart.join()
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def finishing(temporary, path) -> Iterator[None]:
+    """Removes `temporary` where its making fails; errors that name no file name `path`."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)
+        try_remove(temporary, "an unfinished file")
+        raise
+
+
+def try_remove(path, what: str) -> None:
+    """Removes, or warns that it could not."""
+    try:
+        remove(path)
+    except OSError as error:
+        warnings.warn(f"{what} could not be removed: {error}", RuntimeWarning, stacklevel=3)
 
 
 def rename(old, new) -> None:

@@ -84,17 +84,12 @@ def commit(directory, step: int, plain: bytes, image: arrays.Image, keep: int | 
     name = name_of(step)
     temporary, path = os.path.join(directory, f".{name}.new-{files.token()}"), os.path.join(directory, name)
     os.mkdir(temporary)
-    try:
+    with files.finishing(temporary, path):
         digest = image.write(os.path.join(temporary, ARRAYS))
         files.create(os.path.join(temporary, MANIFEST), [manifest(step, digest, plain)])
         files.sync_directory(temporary)
         replaces = os.path.lexists(path)
         files.rename(temporary, path + AGAIN if replaces else path)
-    except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = path
-        _remove(temporary)
-        raise
     if replaces:
         settle(directory, name)
     prune(directory, step, keep)
@@ -130,7 +125,7 @@ def sweep(directory: str) -> None:
     """Finishes what an interrupted writer left."""
     for name in os.listdir(directory):
         if LITTER.fullmatch(name):
-            _remove(os.path.join(directory, name))
+            files.try_remove(os.path.join(directory, name), "an unfinished checkpoint")
     for step, again, _ in listed(directory):
         if again:
             settle(directory, name_of(step))
@@ -144,13 +139,6 @@ def prune(directory: str, step: int, keep: int | None) -> None:
             retire(os.path.join(directory, name))
         except OSError as error:
             warnings.warn(f"an old checkpoint could not be removed: {error}", RuntimeWarning, stacklevel=2)
-
-
-def _remove(path: str) -> None:
-    try:
-        files.remove(path)
-    except OSError as error:
-        warnings.warn(f"an unfinished checkpoint could not be removed: {error}", RuntimeWarning, stacklevel=2)
 
 
 def read(path) -> dict[str, Any]:

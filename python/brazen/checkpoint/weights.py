@@ -40,12 +40,9 @@ def save(path, weights: Mapping[str, Any]) -> None:
         if re.fullmatch(re.escape(beside) + "[0-9a-f]{8}", left):
             files.remove(os.path.join(directory, left))
     temporary = os.path.join(directory, beside + files.token())
-    try:
+    with files.finishing(temporary, path):
         image.write(temporary)
         files.rename(temporary, path)
-    except BaseException:
-        files.remove(temporary)
-        raise
 
 
 def _flatten(tree, keys, flat):

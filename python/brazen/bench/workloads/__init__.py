@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is measured on shapes of its own, with a bar of its own: batch norm, dropout, chains, losses, optimizer steps,
-training steps. Each module lists its workloads in WORKLOADS; this one only gathers them.
+training steps, checkpoints. Each module lists its workloads in WORKLOADS; this one only gathers them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..case import Case
 
-_MODULES = ("batch_norm", "chains", "rows", "training")
+_MODULES = ("batch_norm", "chains", "checkpoints", "rows", "training")
 
 
 @dataclass(frozen=True)
