@@ -27,6 +27,7 @@ _LAZY = {
 }
 # Names that such a part lends to the package.
 _LENT = {
+    "ClassifierTrainer": "train",
     "Trainer": "train",
     "elastic_net": "train",
     "l1": "train",

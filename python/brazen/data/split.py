@@ -61,7 +61,8 @@ def k_fold(samples, folds: int = 5, *, seed: int = 0, stratify=None) -> Iterator
         raise ValueError(f"folds is {folds}; expected 2 to {count}, the number of samples")
     drawn = order(count, seed, 0, _FOLDS)
     if stratify is not None:
-        drawn = _interleaved(drawn, _classes(stratify, count))
+        # Class after class, dealt out to the folds one by one.
+        drawn = drawn[numpy.argsort(_classes(stratify, count)[drawn], kind="stable")]
         for number in range(folds):
             chosen = numpy.arange(count) % folds == number
             yield drawn[~chosen], drawn[chosen]

@@ -107,6 +107,8 @@ class _FromConfusion(Confusion):
 
     def of(self, *sums):
         matrix = numpy.asarray(sums[0], "float64")
+        if not matrix.any():
+            return float("nan")
         hits, real, claimed = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
         average = self.average
         if average == "auto":
