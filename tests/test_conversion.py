@@ -8,6 +8,7 @@ import brazen as bz
 import numpy as np
 import pytest
 import samples
+from brazen import _core
 from tolerance import same_bits, tolerance
 
 HALVES = ("float16", "bfloat16")
@@ -52,3 +53,43 @@ def test_rounding_itself():
     with np.errstate(over="ignore"):
         assert (tolerance("float16").round(x) == x.astype(np.float16)).all()
         assert (tolerance("float32").round(x) == x.astype(np.float32)).all()
+
+
+def views(array):
+    """The same numbers, lying otherwise."""
+    store = np.zeros((*array.shape, 3), array.dtype)
+    store[..., 1] = array
+    return {
+        "contiguous": array.copy(),
+        "turned": np.asfortranarray(array),
+        "apart": store[..., 1],
+        "backwards": array[::-1, ::-1],
+    }
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_convert(dtype, isa):
+    """The conversion on its own, from any view to any other."""
+    narrow = samples.all_halves(dtype)[:65535].reshape(17, -1)
+    for source in views(narrow).values():
+        expected = source.astype(np.float32)
+        expected[np.isnan(expected)] = np.nan
+        for target in views(np.empty(narrow.shape, np.float32)).values():
+            assert _core.convert(source, target) is target
+            assert not same_bits(np.ascontiguousarray(target), np.ascontiguousarray(expected))
+    there = samples.every_exponent("float32", 100, seed=3)[: 17 * 500].reshape(17, -1)
+    for source in views(there).values():
+        back = _core.convert(source, np.empty(there.shape, samples.DTYPES[dtype])).astype(np.float64)
+        with np.errstate(over="ignore"):
+            expected = tolerance(dtype).round(source.astype(np.float64))
+        assert np.array_equal(back, expected, equal_nan=True)
+
+
+def test_convert_refuses():
+    single, double = np.zeros(4, np.float32), np.zeros(4)
+    with pytest.raises(TypeError, match="out has dtype float64, x float32; expected both float64, or neither"):
+        _core.convert(single, double)
+    with pytest.raises(ValueError, match="out has shape"):
+        _core.convert(single, np.zeros(5, np.float16))
+    with pytest.raises(ValueError, match="out"):
+        _core.convert(single, single)

@@ -310,3 +310,17 @@ def test_the_stream_is_passed_on(cupy):
     with cupy.cuda.Stream():
         x = cupy.on_device(np.ones(8, "float32"))
         assert (bz.relu(x).get() == 1).all()
+
+
+@pytest.mark.parametrize("narrow", ["float16", "bfloat16"])
+def test_convert(cupy, narrow):
+    """`linear` between two dtypes, dense and from an odd place."""
+    for source, target in ((narrow, "float32"), ("float32", narrow)):
+        with np.errstate(over="ignore"):
+            x = samples.every_exponent("float32", 100, seed=4).astype(DTYPES[source])
+        for start, step in ((0, 1), (1, 1), (0, 2)):
+            part = x[start::step]
+            expected = _core.convert(part, np.empty(part.shape, DTYPES[target]))
+            given = cupy.on_device(np.empty(part.shape, DTYPES[target]))
+            _core.convert(cupy.on_device(part), given)
+            assert not same_bits(given.get(), expected)

@@ -10,6 +10,7 @@
 #include "batch_norm.h"
 #include "chain.h"
 #include "chain_sums.h"
+#include "convert.h"
 #include "execute.h"
 #include "gates.h"
 #include "images.h"
@@ -79,6 +80,7 @@ PYBIND11_MODULE(_core, module) {
 
   module.doc() = "The compiled part of brazen; everything public about it is re-exported by the package.";
   add_kernel_type(module);
+  add_convert(module);
   add_gates(module);
   add_images(module);
   add_batch_norm(module);

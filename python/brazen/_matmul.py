@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy
 
+from . import _core
 from ._random import namespace
 
 __all__ = ["matmul", "take_rows"]
@@ -71,7 +72,7 @@ def _in_slabs(a, b, out):
             numpy.matmul(left, wide, out=part)
         else:
             product = _scratch("product", part.shape)
-            part[...] = numpy.matmul(left, wide, out=product)
+            _core.convert(numpy.matmul(left, wide, out=product), part)
     return out
 
 
@@ -88,7 +89,7 @@ def _slabs_of_the_sum(a, b, out):
         else:
             total += numpy.matmul(left, right, out=_scratch("product", out.shape))
     if total is not out:
-        out[...] = total
+        _core.convert(total, out)
     return out
 
 
@@ -99,7 +100,7 @@ def _widened(key, array):
     turned = array.ndim == 2 and array.strides[0] < array.strides[1]
     source = array.T if turned else array
     wide = _scratch(key, source.shape)
-    wide[...] = source
+    _core.convert(source, wide)
     return wide.T if turned else wide
 
 
