@@ -50,7 +50,53 @@ def _step(peers: tuple[str, ...], shape: tuple[int, ...]) -> Case:
     )
     if "torch" in peers:
         case.peers["torch"] = {"allocating": [_torch_step(x, labels)]}
+    if "reference" in peers:
+        case.peers["reference"] = {"allocating": [_reference_step(x, labels)]}
     return case
+
+
+def _reference_step(x, labels) -> Side:
+    """The same step in plain array code."""
+    reference = brazen.reference
+    random = np.random.default_rng(0)
+    widths = (x.shape[1], *_WIDTHS[1:])
+    last = len(widths) - 2
+    weights, biases, scales, shifts = [], [], [], []
+    for number, (inputs, width) in enumerate(zip(widths, widths[1:])):
+        weights.append(random.standard_normal((inputs, width), dtype=np.float32) * np.float32((2 / inputs) ** 0.5))
+        biases.append(np.zeros(width, np.float32))
+        if number < last:
+            scales.append(np.ones(width, np.float32))
+            shifts.append(np.zeros(width, np.float32))
+    running = [(np.zeros(width, np.float32), np.ones(width, np.float32)) for width in widths[1:-1]]
+    rule = reference.optim.Adam(lr=1e-3)
+    steps = 0
+
+    def step():
+        nonlocal steps
+        a, kept = x, []
+        for number, (weight, bias) in enumerate(zip(weights, biases)):
+            z = a @ weight + bias
+            if number == last:
+                break
+            y, saved = reference.batch_norm(
+                z, scales[number], shifts[number], *running[number], activation=reference.relu, dropout=0.5, seed=0,
+                step=steps, site=number,
+            )  # fmt: skip
+            kept.append((a, saved))
+            a = y
+        loss, dz = reference.softmax_cross_entropy(z, labels)
+        grads = [a.T @ dz], [dz.sum(axis=0)], [], []
+        for number in range(last - 1, -1, -1):
+            of = reference.batch_norm.backward(dz @ weights[number + 1].T, kept[number][1])
+            dz = of.x
+            for some, grad in zip(grads, (kept[number][0].T @ dz, dz.sum(axis=0), of.scale, of.shift)):
+                some.insert(0, grad)
+        rule.step([*weights, *biases, *scales, *shifts], [grad for some in grads for grad in some])
+        steps += 1
+        return loss
+
+    return Side("f()", f=step)
 
 
 def _torch_step(x, labels) -> Side:
@@ -112,7 +158,7 @@ def _torch_convolution(x, dy) -> Side:
 
 
 WORKLOADS = (
-    Workload("training step, batch 128", "forward", _step, (128, 784), (8, 20), {"torch": 1.7}),
-    Workload("training step, batch 16", "forward", _step, (16, 784), (4, 20), {"torch": 2.5}),
+    Workload("training step, batch 128", "forward", _step, (128, 784), (8, 20), {"torch": 1.7, "reference": 4.0}),
+    Workload("training step, batch 16", "forward", _step, (16, 784), (4, 20), {"torch": 2.5, "reference": 4.0}),
     Workload("convolution, 64 x 64 x 32 x 32", "forward", _convolution, (64, 64, 32, 32), (2, 3, 6, 5), {"torch": 0.5}),
 )
