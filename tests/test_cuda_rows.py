@@ -107,3 +107,12 @@ def test_row_norms(cupy, dtype):  # noqa: F811
 
 def test_the_table_is_not_empty():
     assert LOSSES and MAPS
+
+
+def test_a_number_as_pos_weight(cupy):  # noqa: F811
+    rng = np.random.default_rng(0)
+    x, targets = rng.standard_normal((3, 7)).astype("f4"), rng.random((3, 7)).astype("f4")
+    expected = bz.sigmoid_cross_entropy(x, targets, pos_weight=2.6)
+    results = bz.sigmoid_cross_entropy(cupy.on_device(x), cupy.on_device(targets), pos_weight=2.6)
+    for result, wanted in zip(results, expected):
+        assert not same_bits(result.get(), np.asarray(wanted))

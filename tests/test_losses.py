@@ -172,6 +172,40 @@ def test_any_axis(axis):
     _same((losses, np.moveaxis(gradient, axis, -1)), expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_across_memory(dtype, switches):
+    """Classes before the positions, as of images: in place, with ignored labels, soft ones, several threads."""
+    for shape in [(3, 20, 7, 7), (2, 5, 130), (4, 1030, 33), (5, 2, 64)]:
+        rng = np.random.default_rng(2)
+        x = loss_table.numbers(rng, shape, dtype)
+        rows = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+        labels = loss_table._some_ignored(rng, rows.shape, dtype)
+        labels[0] = -100
+        soft = loss_table.probabilities(rng, rows.shape, dtype)
+        for targets, across in [(labels, labels), (soft, np.ascontiguousarray(np.moveaxis(soft, -1, 1)))]:
+            expected = bz.softmax_cross_entropy(rows, targets, reduction="none")
+            for threads in (1, 3):
+                bz.set_num_threads(threads)
+                place = x.copy()
+                losses, gradient = bz.softmax_cross_entropy(place, across, axis=1, reduction="none", out=place)
+                _same((losses, np.ascontiguousarray(np.moveaxis(gradient, 1, -1))), expected, shape)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pos_weight_is_a_number_or_an_array(dtype):
+    rng = np.random.default_rng(1)
+    x, targets = loss_table.numbers(rng, (4, 9), dtype), loss_table.probabilities(rng, (4, 9), dtype)
+    weight = np.array(2.6, compute_of(dtype))
+    expected = bz.sigmoid_cross_entropy(x, targets, pos_weight=weight)
+    for given in (2.6, np.float64(2.6), weight[()], np.broadcast_to(weight, (4, 1))):
+        _same(bz.sigmoid_cross_entropy(x, targets, pos_weight=given), expected)
+    twice = bz.sigmoid_cross_entropy(x, targets, pos_weight=2)
+    _same(bz.sigmoid_cross_entropy(x, targets, pos_weight=2.0), twice)
+    for wrong, error in [(float("nan"), ValueError), (float("inf"), ValueError), ("2", TypeError), (2j, TypeError)]:
+        with pytest.raises(error, match="sigmoid_cross_entropy: pos_weight"):
+            bz.sigmoid_cross_entropy(x, targets, pos_weight=wrong)
+
+
 def test_labels_out_of_range_are_named():
     x = np.zeros((2, 3, 4), "f4")
     labels = np.zeros((2, 3), "i8")

@@ -97,6 +97,39 @@ def test_same_bits_for_every_isa_thread_count_layout_and_axis(name, dtype, switc
                 assert not same_bits(np.ascontiguousarray(np.moveaxis(one, axis, -1)), other)
 
 
+# Rows that lie across memory: more and fewer of them side by side than a panel holds, an end inside one, long rows.
+ACROSS = [(3, 20, 7, 7), (2, 5, 130), (4, 1030, 33), (2, 300, 3), (90, 17), (5, 2, 64)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_across_memory(name, dtype, switches):
+    for shape in ACROSS:
+        axis = 0 if len(shape) == 2 else 1
+        rng = np.random.default_rng(6)
+        x, dy = numbers(rng, shape, dtype), numbers(rng, shape, dtype, 1.0)
+        rows = [np.ascontiguousarray(np.moveaxis(array, axis, -1)) for array in (x, dy)]
+        expected = [np.moveaxis(array, -1, axis) for array in _both(bz, name, *rows)]
+        y = np.ascontiguousarray(expected[0])
+        for threads in (1, 3):
+            bz.set_num_threads(threads)
+            for one, other in zip(_both(bz, name, x, dy, axis=axis), expected):
+                assert not same_bits(np.ascontiguousarray(one), np.ascontiguousarray(other)), shape
+            place = x.copy()
+            assert not same_bits(getattr(bz, name)(place, axis, place), y), f"{shape} in place"
+            for k in range(2):
+                pair = [dy.copy(), y.copy()]
+                result = getattr(bz, name).backward(*pair, axis, pair[k])
+                assert not same_bits(result, np.ascontiguousarray(expected[1])), f"{shape} in place of {k}"
+            # Beside the view, nothing is touched: columns 3 to -2 of wider rows.
+            wide = np.full((*shape[:-1], shape[-1] + 5), 7, x.dtype)
+            wide[..., 3:-2] = x
+            view = wide[..., 3:-2]
+            getattr(bz, name)(view, axis, view)
+            assert not same_bits(np.ascontiguousarray(view), y)
+            assert (wide[..., :3] == 7).all() and (wide[..., -2:] == 7).all()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_independent(name):
     for columns in (50, 70001):

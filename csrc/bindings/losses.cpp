@@ -211,6 +211,26 @@ void spread(const ArrayView& weight, Argument argument, const ArrayView& x, cons
                         "; expected one that broadcasts against " + x_name + ", " + shape_text(x.ndim, x.shape));
 }
 
+// The weights of positive targets: an array, or one number, which is put where x lives without waiting for its device.
+ArrayView read_positive_weights(const py::object& object, Argument argument, const ArrayView& x, const char* x_name) {
+  const bool is_number = PyFloat_Check(object.ptr()) || PyLong_Check(object.ptr()) ||
+                         py::isinstance(object, py::module_::import("numpy").attr("generic"));
+  if (!is_number) {
+    ArrayView weight = read_array(object.ptr(), argument);
+    require_same_place(weight, argument, x, x_name);
+    require_weight_dtype(weight, argument, x, x_name);
+    return weight;
+  }
+  ArrayView weight = new_like(x, {}, compute_dtype(x));
+  FillCall fill{};
+  fill.kind = FillCall::Kind::uniform;
+  fill.scale = 0, fill.shift = read_finite(py::float_(object), argument);
+  fill.layout.set_shape(0, nullptr);
+  fill.layout.add(weight.data, weight.dtype, nullptr);
+  execute(fill, weight, argument.operation);
+  return weight;
+}
+
 py::tuple element_loss(const std::string& operation, const py::object& x_object, const py::object& target_object,
                        const py::object& weight_object, double parameter, const std::string& reduction,
                        double grad_scale, const py::object& out_object) {
@@ -236,9 +256,7 @@ py::tuple element_loss(const std::string& operation, const py::object& x_object,
   ArrayView weight;
   int64_t weight_strides[kMaxDims];
   if (call.weighted) {
-    weight = read_array(weight_object.ptr(), weight_argument);
-    require_same_place(weight, weight_argument, x, x_name);
-    require_weight_dtype(weight, weight_argument, x, x_name);
+    weight = read_positive_weights(weight_object, weight_argument, x, x_name);
     spread(weight, weight_argument, x, x_name, weight_strides);
   }
   ArrayView gradient = call.fresh ? new_like(x) : output(out_object, out_argument, x, shape_of(x));

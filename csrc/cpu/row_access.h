@@ -7,6 +7,7 @@
 #include "../core/rows.h"
 #include "../formulas/reduction.h"
 #include "pass.h"
+#include "row_panels.h"
 #include "scratch.h"
 #include "tiles.h"
 
@@ -107,9 +108,19 @@ class RowPlace {
   bool is_run() const { return run_ && aligned_; }
 
  protected:
+  // From now on rows are read or written through a panel, where that pays: there they are runs.
+  bool take_panel(int64_t end) {
+    if (is_run() || !aligned_ || columns_.size > kWholeRow || !RowPanel::fits(rows_, row_, columns_)) return false;
+    for (int d = 0; d < columns_.ndim; ++d)
+      if (column_.strides[d] % itemsize(column_.dtype)) return false;
+    panel_ = RowPanel(rows_, columns_, column_, end);
+    return run_ = true;
+  }
+
   const Layout &rows_, &columns_;
   const Operand &row_, &column_;
   bool run_, aligned_;
+  RowPanel panel_;
 };
 
 // Scratch memory handed out piece by piece, each on a cache line of its own.
@@ -141,7 +152,16 @@ class RowSource : public RowPlace {
     once_ = fixed && whole_;
   }
 
+  // The rows up to `end` are read in order, and may lie across memory. Before take().
+  void read_until(int64_t end) {
+    if (!take_panel(end)) return;
+    in_place_ = itemsize(dtype()) == sizeof(T);
+    whole_ = whole_ && !in_place_;
+    once_ = false;
+  }
+
   void take(Arena& arena) {
+    if (panel_.exists()) panel_.set_memory(arena.take<char>(panel_.bytes()));
     if (in_place_) return;
     tile_ = arena.take<T>(whole_ ? columns_.size : kChunkRows);
     if (!is_run() && is_16_bit(dtype())) narrow_ = arena.take<uint16_t>(kChunkRows);
@@ -149,7 +169,12 @@ class RowSource : public RowPlace {
   }
 
   void seek(int64_t row) {
-    base_ = base(row);
+    if (panel_.exists()) {
+      if (!panel_.holds(row)) panel_.move(row, base(row)), panel_.load();
+      base_ = panel_.address(row);
+    } else {
+      base_ = base(row);
+    }
     if (!whole_ || (once_ && loaded_)) return;
     each_chunk(columns_.size, [&](int64_t start, int64_t n) { fetch(start, n, tile_ + start); });
     loaded_ = true;
@@ -165,7 +190,9 @@ class RowSource : public RowPlace {
   T at(int64_t column) const { return *chunk(column, 1); }
 
   // Where the row's memory begins, if it is a run worth fetching ahead.
-  const char* ahead(int64_t row) const { return is_run() && row < rows_.size ? base(row) : nullptr; }
+  const char* ahead(int64_t row) const {
+    return is_run() && !panel_.exists() && row < rows_.size ? base(row) : nullptr;
+  }
 
  private:
   // `tile` is filled, but for a run of the compute type.
@@ -198,13 +225,31 @@ class RowSink : public RowPlace {
 
   bool streamed() const { return streamed_; }
 
+  // The rows up to `end` are written in order, every one, and may lie across memory. Before take(); finish() at the
+  // end.
+  void write_until(int64_t end) {
+    if (take_panel(end)) in_place_ = itemsize(dtype()) == sizeof(T);
+  }
+
+  void finish() {
+    if (panel_.holds_any()) panel_.store();
+  }
+
   void take(Arena& arena) {
+    if (panel_.exists()) panel_.set_memory(arena.take<char>(panel_.bytes()));
     if (in_place_) return;
     tile_ = arena.take<T>(kChunkRows);
     if (is_16_bit(dtype())) narrow_ = arena.take<uint16_t>(kChunkRows);
   }
 
-  void seek(int64_t row) { base_ = base(row); }
+  void seek(int64_t row) {
+    if (!panel_.exists()) {
+      base_ = base(row);
+      return;
+    }
+    if (!panel_.holds(row)) finish(), panel_.move(row, base(row));
+    base_ = panel_.address(row);
+  }
 
   // Where to put a chunk: the array itself, or a tile that store() brings there.
   T* chunk(int64_t start) const { return in_place_ ? reinterpret_cast<T*>(base_) + start : tile_; }

@@ -28,6 +28,9 @@ class UnitClaims {
   // The caller's own number of units a claim.
   void set_each(int64_t units) { each_ = units; }
 
+  // Claims are whole multiples of `units`.
+  void round_up(int64_t units) { each_ = (each_ + units - 1) / units * units; }
+
   // Calls body(begin, end) for ranges of units.
   template <class Body>
   void each(Body&& body) const {
@@ -48,7 +51,10 @@ class UnitClaims {
 
 // Rows of `arrays`; `output` is the operand that is written.
 inline UnitClaims claim_rows(const RowsLayout& arrays, int output, bool fresh, int64_t picoseconds) {
-  return {arrays.rows.size, arrays.columns.size, itemsize(arrays.rows.operands[output].dtype), fresh, picoseconds};
+  const Operand& row = arrays.rows.operands[output];
+  UnitClaims claims(arrays.rows.size, arrays.columns.size, itemsize(row.dtype), fresh, picoseconds);
+  if (RowPanel::fits(arrays.rows, row, arrays.columns)) claims.round_up(RowPanel::together(arrays.columns, row));
+  return claims;
 }
 
 }  // namespace brazen::cpu

@@ -113,6 +113,8 @@ class Losses {
     RowSink<T> gradient(call_.arrays, call_.gradient(), call_.gradient());
     const RowPlace labels(call_.arrays, 1);
     const bool hold = columns_ <= kWholeRow;
+    logits.read_until(end), gradient.write_until(end);
+    if (call_.soft) targets.read_until(end);
     Arena arena;
     T *exponentials = nullptr, *scratch = nullptr;
     for (int round = 0; round < 2; ++round) {
@@ -146,6 +148,7 @@ class Losses {
       }
       losses[row - begin] = static_cast<T>(loss);
     }
+    gradient.finish();
     if (gradient.streamed()) table_.stream_fence();
   }
 

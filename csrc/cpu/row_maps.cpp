@@ -29,6 +29,7 @@ class Maps {
     RowSource<T> x(call_.arrays, 0);
     RowSink<T> y(call_.arrays, 1, 1);
     const bool hold = columns_ <= kWholeRow;
+    x.read_until(end), y.write_until(end);
     Arena arena;
     T* work = nullptr;
     for (int round = 0; round < 2; ++round) {
@@ -41,6 +42,7 @@ class Maps {
       const char* ahead = y.streamed() && row + 1 < end ? x.ahead(row + 1) : nullptr;
       forward_row(x, y, hold, work, ahead);
     }
+    y.finish();
     if (y.streamed()) table_.stream_fence();
   }
 
@@ -90,6 +92,7 @@ class Maps {
   void backward_rows(int64_t begin, int64_t end) const {
     RowSource<T> dy(call_.arrays, 0), y(call_.arrays, 1);
     RowSink<T> dx(call_.arrays, 2, 2);
+    dy.read_until(end), y.read_until(end), dx.write_until(end);
     Arena arena;
     for (int round = 0; round < 2; ++round) {
       dy.take(arena), y.take(arena), dx.take(arena);
@@ -101,6 +104,7 @@ class Maps {
       if (dx.streamed() && row + 1 < end) next[0] = dy.ahead(row + 1), next[1] = y.ahead(row + 1);
       backward_row(dy, y, dx, next);
     }
+    dx.finish();
     if (dx.streamed()) table_.stream_fence();
   }
 

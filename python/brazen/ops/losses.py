@@ -98,7 +98,7 @@ def sigmoid_cross_entropy(
 ) -> tuple[Any, Any]:
     """-(w * t * log s + (1 - t) * log(1 - s)), s = sigmoid(logits), and its gradient: (loss, dlogits).
 
-    `pos_weight`, w, broadcasts against the logits. The mean is over elements.
+    `pos_weight`, w, is a number or an array that broadcasts against the logits. The mean is over elements.
 
     >>> import numpy as np
     >>> sigmoid_cross_entropy(np.zeros(2, "float32"), np.ones(2, "float32"))[1]
