@@ -13,6 +13,7 @@ batch_norm  batch_norm → relu → dropout
 fused       dense_2.bias
 """
 
+from . import pretrain
 from .config import from_config
 from .containers import Concat, Parallel, Residual
 from .layer import Layer, ShapeError
@@ -38,7 +39,7 @@ __all__ = [
     "Activation", "AlphaDropout", "AveragePool2D", "BatchNorm", "Concat", "Conv2D", "Dense", "DropConnect",
     "Dropout", "Embedding", "Flatten", "GLU", "GaussianDropout", "GaussianNoise", "GlobalAveragePool", "GroupNorm",
     "Layer", "LayerNorm", "MaxPool2D", "Maxout", "PReLU", "Parallel", "RMSNorm", "Reshape", "Residual", "Run",
-    "Sequential", "ShapeError", "SpatialDropout", "StochasticDepth", "from_config", "layer_types",
+    "Sequential", "ShapeError", "SpatialDropout", "StochasticDepth", "from_config", "layer_types", "pretrain",
 ]  # fmt: skip
 
 
