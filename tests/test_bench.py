@@ -318,7 +318,7 @@ def test_the_items_are_the_registry():
 
 
 def test_the_demo_prints_every_activation(capsys, monkeypatch):
-    from brazen import demo
+    from brazen.demo import activations as demo
 
     assert demo.main(elements=8192) == 0
     shown = capsys.readouterr().out

@@ -36,6 +36,13 @@ class Remembering(Callback):
         self.seen.append(logs["loss"])
         self.sum += logs["accuracy"]
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self.number = epoch
+        self.model.lr = self.model.lr * 0.9
+
+    def on_train_batch_begin(self, batch, logs=None):
+        assert 0 <= self.number < EPOCHS + 1
+
     def on_epoch_end(self, epoch, logs=None):
         self.model.lr = 0.01 / (1 + len(self.seen) % 7 + self.sum % 1)
 

@@ -31,12 +31,9 @@ def run_bench(arguments: list[str]) -> int:
 
 
 def run_demo(arguments: list[str]) -> int:
-    """The doctor, then the table of activations: error, speed against the reference, fraction of the copy bandwidth."""
-    argparse.ArgumentParser("brazen demo", description=run_demo.__doc__).parse_args(arguments)
-    print(describe(info()), end="\n\n", flush=True)
     from .demo import main
 
-    return main()
+    return main(arguments)
 
 
 COMMANDS = {"info": show_info, "selftest": run_selftest, "bench": run_bench, "demo": run_demo}

@@ -24,6 +24,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def demo() -> int:
     """Prints the table of `python -m brazen demo`."""
-    from ..demo import main as run
+    from ..demo.activations import main as run
 
     return run()

@@ -14,6 +14,7 @@ from ..optim import functions
 from .evaluation import evaluate
 from .inputs import Source, check_arrays
 from .means import Means
+from .saving import load_state
 
 
 class Fit:
@@ -46,7 +47,7 @@ class Fit:
         trainer.waiting.clear()
         tell("train_begin", None)
         if state is not None:
-            self.load_state(state)
+            self._go_on(state)
         self.running = True
         try:
             with _Interrupt(trainer):
@@ -198,8 +199,18 @@ class Fit:
             "settings": dict(self.settings),
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on from there; what must agree with this fit is compared."""
+    def _go_on(self, whole: dict[str, Any]) -> None:
+        """Takes up the fit in a trainer's state, whose weights are in place already."""
+        state = whole["fit"]
+        self.require_agreement(state)
+        if state["begun"]:
+            # Callbacks hear again that their epoch begins, and then get back whatever that changed.
+            self.callbacks.tell("epoch_begin", int(state["epoch"]), None)
+            load_state(self.trainer, whole)
+        self.load_state(state)
+
+    def require_agreement(self, state: dict[str, Any]) -> None:
+        """Raises where this fit was asked for something else than the one that was left."""
         different = [
             f"{name} is {self.settings.get(name)!r}, was {value!r}"
             for name, value in state["settings"].items()
@@ -211,6 +222,8 @@ class Fit:
             from .inputs import one_shot_error
 
             raise one_shot_error("x")
+
+    def load_state(self, state: dict[str, Any]) -> None:
         self.epoch, self.batch, self.begun = int(state["epoch"]), int(state["batch"]), bool(state["begun"])
         self.base, self.stopped = int(state["base"]), bool(state["stopped"])
         self.means.load_state(state["means"])

@@ -72,7 +72,7 @@ def load_state(trainer, given: dict[str, Any]) -> None:
     trainer.steps, trainer.epochs_done = int(given["steps"]), int(given["epochs_done"])
     trainer.tests = max(trainer.tests, int(given["tests"]))
     trainer.seed = int(given["seed"])
-    trainer._loaded = given["fit"]
+    trainer._loaded = given if given["fit"] is not None else None
 
 
 class Checkpoints:

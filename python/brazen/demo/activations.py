@@ -10,10 +10,10 @@ import numpy as np
 
 import brazen
 
-from .bench import activations
-from .bench.case import Side
-from .bench.tables import number, text
-from .bench.timing import Copy, Effort, interleaved, median_ratio
+from ..bench import activations
+from ..bench.case import Side
+from ..bench.tables import number, text
+from ..bench.timing import Copy, Effort, interleaved, median_ratio
 
 _ELEMENTS = 16 << 20
 _EFFORT = Effort(rounds=3, seconds=0.008, settle=0.0)
