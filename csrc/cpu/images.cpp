@@ -75,34 +75,60 @@ int64_t column(const ImageCall& call, int64_t plane, int64_t tap) {
   return ((channel * call.taps() + tap) * call.batch + image) * call.window_count();
 }
 
+// One tap's column of a plane, where the windows keep the image's width: the image moved, with what comes from beyond
+// its sides cleared.
+template <class S, class T>
+void moved_plane(const ImageCall& call, const S* image, int64_t kh, int64_t kw, T* to) {
+  const int64_t width = call.width;
+  const Inside rows(call, 0, kh, call.height), inside(call, 1, kw, width);
+  std::fill(to, to + rows.first * width, T(0));
+  const int64_t from = source(call, 0, rows.first, kh) * width + source(call, 1, 0, kw);
+  const int64_t begin = std::max<int64_t>(0, -from);
+  const int64_t end = std::min((rows.last - rows.first) * width, call.height * width - from);
+  T* run = to + rows.first * width;
+  for (int64_t i = begin; i < end; ++i) run[i] = S::load(image[from + i]);
+  if (inside.first > 0 || inside.last < width)
+    for (int64_t row = rows.first; row < rows.last; ++row) {
+      std::fill(to + row * width, to + row * width + inside.first, T(0));
+      std::fill(to + row * width + inside.last, to + (row + 1) * width, T(0));
+    }
+  std::fill(to + rows.last * width, to + call.windows[0] * width, T(0));
+}
+
+template <class S, class T>
+void plane_column(const ImageCall& call, const S* image, int64_t kh, int64_t kw, T* to) {
+  const int64_t rows = call.windows[0], width = call.windows[1], stride = call.stride[1];
+  const Inside inside(call, 1, kw, call.width);
+  for (int64_t oh = 0; oh < rows; ++oh, to += width) {
+    const int64_t ih = source(call, 0, oh, kh);
+    if (ih < 0 || ih >= call.height) {
+      std::fill(to, to + width, T(0));
+      continue;
+    }
+    std::fill(to, to + inside.first, T(0));
+    const S* from = image + ih * call.width + source(call, 1, inside.first, kw);
+    const int64_t n = inside.last - inside.first;
+    T* run = to + inside.first;
+    if (stride == 1)
+      for (int64_t i = 0; i < n; ++i) run[i] = S::load(from[i]);
+    else
+      for (int64_t i = 0; i < n; ++i) run[i] = S::load(from[i * stride]);
+    std::fill(to + inside.last, to + width, T(0));
+  }
+}
+
 template <class S>
 void to_columns_first(const ImageCall& call) {
   using T = typename S::Compute;
   const S* x = static_cast<const S*>(call.x);
   T* columns = static_cast<T*>(call.out);
-  const int64_t rows = call.windows[0], width = call.windows[1], stride = call.stride[1];
+  const bool moves = call.stride[0] == 1 && call.stride[1] == 1 && call.windows[1] == call.width;
   for_each(call, call.batch * call.channels, [&](int64_t plane) {
     const S* image = x + plane * call.height * call.width;
     for (int64_t kh = 0; kh < call.kernel[0]; ++kh)
       for (int64_t kw = 0; kw < call.kernel[1]; ++kw) {
-        const Inside inside(call, 1, kw, call.width);
         T* to = columns + column(call, plane, kh * call.kernel[1] + kw);
-        for (int64_t oh = 0; oh < rows; ++oh, to += width) {
-          const int64_t ih = source(call, 0, oh, kh);
-          if (ih < 0 || ih >= call.height) {
-            std::fill(to, to + width, T(0));
-            continue;
-          }
-          std::fill(to, to + inside.first, T(0));
-          const S* from = image + ih * call.width + source(call, 1, inside.first, kw);
-          const int64_t n = inside.last - inside.first;
-          T* run = to + inside.first;
-          if (stride == 1)
-            for (int64_t i = 0; i < n; ++i) run[i] = S::load(from[i]);
-          else
-            for (int64_t i = 0; i < n; ++i) run[i] = S::load(from[i * stride]);
-          std::fill(to + inside.last, to + width, T(0));
-        }
+        moves ? moved_plane(call, image, kh, kw, to) : plane_column(call, image, kh, kw, to);
       }
   });
 }

@@ -12,8 +12,8 @@ from ..stages import Stage
 from .dense import positive
 from .windows import Windows
 
-# Numbers of one slab of columns: 16 MiB of float32, whatever the batch.
-_SLAB = 1 << 22
+# Numbers of one slab of columns, whatever the batch: 4 MiB of float32, which the product finds in a cache.
+_SLAB = 1 << 20
 
 
 class Conv2D(Windows):
