@@ -271,6 +271,14 @@ ArrayView read_dlpack(PyObject* object, Argument argument) {
   return view;
 }
 
+void* current_stream(Library library, int device) {
+  if (device == kHost) return nullptr;
+  if (library == Library::torch) return torch_stream(device);
+  const Names& name = names();
+  const py::object current = attribute(attribute(loaded_module("cupy"), name.cuda), name.get_current_stream);
+  return pointer(attribute(current(device), name.ptr));
+}
+
 ArrayView read_array(PyObject* object, Argument argument) {
   const auto& api = npy_api::get();
   PyTypeObject* ndarray = reinterpret_cast<PyTypeObject*>(api.PyArray_Type_);

@@ -60,6 +60,9 @@ ArrayView read_array(PyObject* object, Argument argument);
 // The same for an array to be written: read-only, self-overlapping and immutable ones are refused.
 ArrayView read_output(PyObject* object, Argument argument);
 
+// The stream that work on such arrays belongs on now; null for arrays of the CPU.
+void* current_stream(Library library, int device);
+
 // Uninitialised, of x's library, device and dtype; in x's memory order where the shape is x's, else in C order.
 ArrayView new_like(const ArrayView& x);
 ArrayView new_like(const ArrayView& x, const std::vector<int64_t>& shape, DType dtype);

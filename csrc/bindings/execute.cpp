@@ -48,6 +48,9 @@ struct CudaLibrary {
   decltype(&brazen_cuda_row_norm) row_norm = nullptr;
   decltype(&brazen_cuda_row_lengths) row_lengths = nullptr;
   decltype(&brazen_cuda_images) images = nullptr;
+  decltype(&brazen_cuda_list_bytes) list_bytes = nullptr;
+  decltype(&brazen_cuda_update) update = nullptr;
+  decltype(&brazen_cuda_list) list = nullptr;
 };
 
 template <class Function>
@@ -89,7 +92,9 @@ CudaLibrary open_library(const std::string& path) {
          find(library, "brazen_cuda_row_map", library.row_map) &&
          find(library, "brazen_cuda_row_norm", library.row_norm) &&
          find(library, "brazen_cuda_row_lengths", library.row_lengths) &&
-         find(library, "brazen_cuda_images", library.images));
+         find(library, "brazen_cuda_images", library.images) &&
+         find(library, "brazen_cuda_list_bytes", library.list_bytes) &&
+         find(library, "brazen_cuda_update", library.update) && find(library, "brazen_cuda_list", library.list));
   return library;
 }
 
@@ -256,6 +261,25 @@ void execute(const BatchNormBackwardCall& call, const ArrayView& x) {
 void execute(const ImageCall& call, const ArrayView& x, const char* operation) {
   if (x.device == kHost) return run_on_cpu(call, call.work() * kTapPicoseconds);
   launch(call, usable_library().images, x, operation);
+}
+
+void list_bytes(const UpdateCall& call, int64_t& bytes, int64_t& shadow_bytes) {
+  usable_library().list_bytes(&call, &bytes, &shadow_bytes);
+}
+
+void execute(const UpdateCall& call, const DeviceStep& device, DeviceSpace& space, const ArrayView& where) {
+  const auto entry = usable_library().update;
+  launch(
+      call,
+      [&](const UpdateCall* given, const cuda::Launch* launched) { return entry(given, &device, &space, launched); },
+      where, "optim");
+}
+
+void execute(const ListCall& call, DeviceSpace& space, const ArrayView& where, const char* operation) {
+  const auto entry = usable_library().list;
+  launch(
+      call, [&](const ListCall* given, const cuda::Launch* launched) { return entry(given, &space, launched); }, where,
+      operation);
 }
 
 py::dict cuda_info() {

@@ -7,6 +7,7 @@
 #include "../core/chain.h"
 #include "../core/images.h"
 #include "../core/rows.h"
+#include "../core/update.h"
 #include "arrays.h"
 
 namespace brazen::bindings {
@@ -31,6 +32,11 @@ void execute(const RowMapCall& call, const ArrayView& x);
 void execute(const RowNormCall& call, const ArrayView& x, const char* operation);
 void execute(const RowLengthsCall& call, const ArrayView& x);
 void execute(const ImageCall& call, const ArrayView& x, const char* operation);
+
+// Lists of tensors on a GPU: how much memory one takes there, a step, a function. `where` tells device and stream.
+void list_bytes(const UpdateCall& call, int64_t& bytes, int64_t& shadow_bytes);
+void execute(const UpdateCall& call, const DeviceStep& device, DeviceSpace& space, const ArrayView& where);
+void execute(const ListCall& call, DeviceSpace& space, const ArrayView& where, const char* operation);
 
 // What the doctor says about the CUDA library: {"library", "archs", "runtime", "driver", "devices", "why_not"}.
 py::dict cuda_info();

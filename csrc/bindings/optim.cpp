@@ -43,7 +43,10 @@ void add_optim(py::module_& module) {
       .def("set_units", &TensorList::set_units, "max_norm"_a, "agc"_a)
       .def("set_axes", &TensorList::set_axes, "arrays"_a)
       .def("bind", &TensorList::bind, "grads"_a)
-      .def("step", &TensorList::step, "rule"_a, "grads"_a, "settings"_a, "options"_a)
+      .def("step", &TensorList::step, "rule"_a, "grads"_a, "settings"_a, "options"_a, "rounding"_a = py::none(),
+           "scalars"_a = py::list())
+      .def("set_device_memory", &TensorList::set_device_memory, "memory"_a, "tensor_memory"_a)
+      .def_property_readonly("on_device", &TensorList::on_device)
       .def("param", &TensorList::param, "index"_a)
       .def("__len__", &TensorList::size)
       .def_property("memory", &TensorList::memory, &TensorList::set_memory)

@@ -4,8 +4,13 @@
 
 #include <pybind11/stl.h>
 
+#include <cmath>
+#include <limits>
+
 #include "../cpu/tensors.h"
 #include "arrays.h"
+#include "device_room.h"
+#include "execute.h"
 
 namespace brazen::bindings {
 namespace {
@@ -22,14 +27,14 @@ class Snapshot {
     const Argument argument{operation, full.c_str()};
     ArrayView view = writes ? read_output(object, argument) : read_array(object, argument);
     require_compute_dtype(view, argument);
-    if (view.device != kHost)
-      throw ValueMismatch(argument + "is on a GPU; these functions work on arrays of the CPU, optimizers on both");
+    if (!held_.empty()) require_same_place(view, argument, held_[0], (std::string(name) + "[0]").c_str());
     TensorEntry& entry = entries_[index];
     if (role == kGrad || !entry.data[kParam]) entry.size = view.size();
     entry.data[role] = view.data;
     entry.dtypes[role] = static_cast<uint8_t>(view.dtype);
     if (!view.c_contiguous || reinterpret_cast<uintptr_t>(view.data) % itemsize(view.dtype)) {
-      if (writes || role != kGrad) throw ValueMismatch(argument + "is not contiguous; pass ascontiguousarray of it");
+      if (writes || role != kGrad || view.device != kHost)
+        throw ValueMismatch(argument + "is not contiguous; pass ascontiguousarray of it");
       layouts_.push_back(std::make_unique<Layout>());
       layouts_.back()->set_shape(view.ndim, view.shape);
       layouts_.back()->add(view.data, view.dtype, view.strides);
@@ -50,6 +55,31 @@ class Snapshot {
     return body(call);
   }
 
+  int64_t chunks() const {
+    int64_t sum = 0;
+    for (const TensorEntry& entry : entries_) sum += chunk_count(entry.size);
+    return sum;
+  }
+
+  bool on_device() const { return !held_.empty() && held_[0].device != kHost; }
+
+  // The same on the GPU. Results are arrays of one element there: nothing waits for them.
+  template <class Prepare>
+  void run_on_device(ListWork work, const char* operation, Prepare&& prepare) {
+    const Cut cut(entries_);
+    GroupStep group{};
+    ListCall call{};
+    call.list.describe(entries_, cut);
+    call.list.groups = &group, call.list.group_count = 1;
+    call.work = work;
+    prepare(call);
+    DeviceRoom room;
+    execute(call, room.fit(call.list, held_[0]), held_[0], operation);
+  }
+
+  // Uninitialised, beside the arrays.
+  ArrayView beside(DType dtype, const std::vector<int64_t>& shape) const { return new_like(held_[0], shape, dtype); }
+
   const std::vector<ArrayView>& views() const { return held_; }
 
  private:
@@ -65,32 +95,73 @@ Snapshot grads_of(const py::sequence& grads, const char* operation, bool writes)
   return snapshot;
 }
 
-std::pair<std::vector<double>, bool> tensor_squares(const py::sequence& grads) {
-  Snapshot snapshot = grads_of(grads, "global_norm", false);
+std::vector<double> tensor_squares(const py::sequence& grads) {
+  Snapshot snapshot = grads_of(grads, "norm_partials", false);
+  if (snapshot.on_device()) throw ValueMismatch("norm_partials: grads is on a GPU; use device_squares");
   return snapshot.run([](const UpdateCall& call) {
     std::vector<double> partials(call.chunk_count);
-    const bool finite = cpu::sum_squares(call, partials.data());
-    return std::pair{std::move(partials), finite};
+    cpu::sum_squares(call, partials.data());
+    return partials;
   });
 }
 
-// The square of the norm, and whether every element is finite.
-std::pair<double, bool> tensor_norm(const py::sequence& grads) {
+// As an array of the GPU.
+py::object device_squares(const py::sequence& grads) {
+  Snapshot snapshot = grads_of(grads, "norm_partials", false);
+  ArrayView made = snapshot.beside(DType::float64, {snapshot.chunks()});
+  snapshot.run_on_device(ListWork::squares, "norm_partials",
+                         [&](ListCall& call) { call.partials = reinterpret_cast<double*>(made.data); });
+  return finish(made);
+}
+
+// A number of the CPU, an array of one on a GPU.
+py::object tensor_norm(const py::sequence& grads) {
   Snapshot snapshot = grads_of(grads, "global_norm", false);
-  return snapshot.run([](const UpdateCall& call) {
+  if (snapshot.on_device()) {
+    ArrayView made = snapshot.beside(DType::float64, {});
+    snapshot.run_on_device(ListWork::squares, "global_norm",
+                           [&](ListCall& call) { call.norm = reinterpret_cast<double*>(made.data); });
+    return finish(made);
+  }
+  return py::float_(snapshot.run([](const UpdateCall& call) {
     std::vector<double> partials(call.chunk_count);
-    const bool finite = cpu::sum_squares(call, partials.data());
-    return std::pair{merge_chunks(partials.data(), call.chunk_count, 1), finite};
-  });
+    cpu::sum_squares(call, partials.data());
+    return std::sqrt(merge_chunks(partials.data(), call.chunk_count, 1));
+  }));
 }
 
 double merge_partials(std::vector<double> partials) {
   return merge_chunks(partials.data(), static_cast<int64_t>(partials.size()), 1);
 }
 
-bool tensor_scale(const py::sequence& grads, double factor, double bound) {
+py::object tensor_clip(const py::sequence& grads, double max_norm) {
+  Snapshot snapshot = grads_of(grads, "clip_grad_norm", true);
+  if (snapshot.on_device()) {
+    ArrayView made = snapshot.beside(DType::float64, {});
+    snapshot.run_on_device(ListWork::clip, "clip_grad_norm", [&](ListCall& call) {
+      call.max_norm = max_norm, call.norm = reinterpret_cast<double*>(made.data);
+    });
+    return finish(made);
+  }
+  return py::float_(snapshot.run([=](const UpdateCall& call) {
+    std::vector<double> partials(call.chunk_count);
+    cpu::sum_squares(call, partials.data());
+    const double norm = std::sqrt(merge_chunks(partials.data(), call.chunk_count, 1));
+    if (!(norm <= max_norm)) cpu::scale(call, clip_factor(norm, max_norm), std::numeric_limits<double>::infinity());
+    return norm;
+  }));
+}
+
+py::object tensor_scale(const py::sequence& grads, double factor, double bound) {
   Snapshot snapshot = grads_of(grads, "scale", true);
-  return snapshot.run([=](const UpdateCall& call) { return cpu::scale(call, factor, bound); });
+  if (snapshot.on_device()) {
+    ArrayView made = snapshot.beside(DType::boolean, {});
+    snapshot.run_on_device(ListWork::scale, "scale", [&](ListCall& call) {
+      call.factor = factor, call.bound = bound, call.finite = reinterpret_cast<bool*>(made.data);
+    });
+    return finish(made);
+  }
+  return py::bool_(snapshot.run([=](const UpdateCall& call) { return cpu::scale(call, factor, bound); }));
 }
 
 void tensor_average(const py::sequence& averages, const py::sequence& params, double keep) {
@@ -106,6 +177,8 @@ void tensor_average(const py::sequence& averages, const py::sequence& params, do
     require_shape(mean, {"ema_update", name.c_str()}, param.ndim, param.shape, "the shape of its parameter");
     require_apart(mean, {"ema_update", name.c_str()}, param, "params");
   }
+  if (snapshot.on_device())
+    return snapshot.run_on_device(ListWork::average, "ema_update", [=](ListCall& call) { call.keep = keep; });
   snapshot.run([=](const UpdateCall& call) { cpu::average(call, keep); });
 }
 
@@ -113,8 +186,10 @@ void tensor_average(const py::sequence& averages, const py::sequence& params, do
 
 void add_tensor_functions(py::module_& module) {
   using namespace py::literals;
-  module.def("tensor_squares", tensor_squares, "grads"_a, "Sums of squares by chunks of 1,024, and all finite.");
-  module.def("tensor_norm", tensor_norm, "grads"_a, "Sum of squares, and all finite.");
+  module.def("tensor_squares", tensor_squares, "grads"_a, "Sums of squares by chunks of 1,024.");
+  module.def("device_squares", device_squares, "grads"_a, "The same as an array of the GPU.");
+  module.def("tensor_norm", tensor_norm, "grads"_a, "The norm of all arrays as one; on a GPU an array of one element.");
+  module.def("tensor_clip", tensor_clip, "grads"_a, "max_norm"_a, "Scales to max_norm; the norm before.");
   module.def("merge_partials", merge_partials, "partials"_a);
   module.def("tensor_scale", tensor_scale, "grads"_a, "factor"_a, "bound"_a);
   module.def("tensor_average", tensor_average, "averages"_a, "params"_a, "keep"_a);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Reads and re-reads the arrays of an optimizer, and hands its steps to the device.
+// Reads and re-reads the arrays of an optimizer. No step.
 #include "tensor_list.h"
 
 #include <pybind11/stl.h>
@@ -8,16 +8,10 @@
 #include <cstring>
 #include <numeric>
 
-#include "../cpu/factored.h"
-#include "../cpu/tensors.h"
-
 namespace brazen::bindings {
 namespace {
 
 constexpr const char* kOperation = "optim";
-// Giving the GIL away and taking it back costs about 0.1 us uncontended, far more contended.
-constexpr int64_t kReleaseElements = 64 << 10;
-constexpr int kGroupSettings = kMaxHyper + 10;
 
 py::detail::PyArray_Proxy* numpy_array(PyObject* object) {
   static PyTypeObject* const ndarray = reinterpret_cast<PyTypeObject*>(py::detail::npy_api::get().PyArray_Type_);
@@ -36,24 +30,6 @@ bool overlaps(const char* a, int64_t a_bytes, const char* b, int64_t b_bytes) {
 bool aligned(const ArrayView& view) { return reinterpret_cast<uintptr_t>(view.data) % itemsize(view.dtype) == 0; }
 
 }  // namespace
-
-// One step at a time: the arrays, and what the steps remember, are the list's.
-class TensorList::Busy {
- public:
-  explicit Busy(TensorList& list) : list_(list) {
-    if (list.busy_.exchange(true))
-      throw std::runtime_error(
-          "optim: this optimizer is in a step on another thread; give each thread an optimizer of its own, or a lock");
-  }
-  ~Busy() {
-    list_.held_.clear();
-    list_.busy_ = false;
-  }
-  Busy(const Busy&) = delete;
-
- private:
-  TensorList& list_;
-};
 
 TensorList::TensorList(const py::list& containers, const py::list& keys, const std::vector<std::string>& names,
                        const std::vector<int>& groups)
@@ -95,8 +71,6 @@ void TensorList::describe_param(int64_t index, const py::object& object) {
     throw ValueMismatch(argument + "is not contiguous; parameters are updated in place, pass ascontiguousarray(" +
                         slot.name + ")");
   TensorEntry& entry = entries_[index];
-  if (view.device != kHost)
-    throw ValueMismatch(argument + "is on a GPU; optimizers of this version update arrays of the CPU");
   if (!slot.param) {
     if (index == 0) device_ = view.device, library_ = view.library;
     slot.shape.assign(view.shape, view.shape + view.ndim);
@@ -109,7 +83,6 @@ void TensorList::describe_param(int64_t index, const py::object& object) {
   if (view.device != device_ || view.library != library_)
     throw ValueMismatch(argument +
                         "lives elsewhere than the first parameter; an optimizer's arrays share device and library");
-  stream_ = view.stream;
   entry.data[kParam] = view.data;
   entry.dtypes[kParam] = static_cast<uint8_t>(view.dtype);
   slot.param = object;
@@ -186,6 +159,15 @@ void TensorList::set_axes(const py::list& arrays) {
   axis_arrays_ = arrays;
 }
 
+// Of an array that is not NumPy's: a tensor of PyTorch may be given other memory, CuPy's arrays keep theirs.
+bool TensorList::moved(PyObject* param, const TensorEntry& entry) const {
+  if (library_ != Library::torch) return false;
+  static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
+  const auto address = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(param, data_ptr));
+  if (!address) throw py::error_already_set();
+  return PyLong_AsVoidPtr(address.ptr()) != entry.data[kParam];
+}
+
 // Every look costs a few nanoseconds a parameter: an identity and a pointer.
 void TensorList::look_at_params() {
   bool replaced = false;
@@ -203,11 +185,13 @@ void TensorList::look_at_params() {
       now = fetched.ptr();
     }
     const auto* array = numpy_array(now);
-    if (now == slot.param.ptr() && (!array || array->data == entries_[i].data[kParam])) continue;
+    if (now == slot.param.ptr() && (array ? array->data == entries_[i].data[kParam] : !moved(now, entries_[i])))
+      continue;
     describe_param(i, py::reinterpret_borrow<py::object>(now));
     replaced = true;
   }
   if (replaced) require_params_apart();
+  params_replaced_ = replaced;
 }
 
 // Two threads would update shared memory at once, and every step would count twice.
@@ -295,6 +279,8 @@ void TensorList::read_grads(const py::object& grads) {
     if (!has_grads_) throw ValueMismatch("optim: grads is None, and none are bound; pass them, or call bind_grads");
     for (int64_t i = 0; i < size(); ++i) {
       const auto* array = numpy_array(slots_[i].keep[kGrad].ptr());
+      // CuPy's arrays never move.
+      if (library_ == Library::cupy && !params_replaced_) continue;
       // A replaced parameter may have come to lie over a bound gradient, and NumPy arrays can be resized.
       if (!array || array->data != entries_[i].data[kGrad]) read_grad(i, slots_[i].keep[kGrad].ptr());
     }
@@ -316,66 +302,6 @@ void TensorList::bind(const py::list& grads) {
   read_grads(grads);
   for (int64_t i = 0; i < size(); ++i) slots_[i].keep[kGrad] = grads[i];
   has_grads_ = true;
-}
-
-py::tuple TensorList::step(int rule, const py::object& grads, const std::vector<std::vector<double>>& settings,
-                           const std::vector<double>& options) {
-  const Busy busy(*this);
-  if (rule < 0 || rule >= kUpdates || settings.size() != groups_.size() || options.size() != 5)
-    throw ValueMismatch("optim: rule, settings or options do not fit this list");
-  look_at_params();
-  read_grads(grads);
-  for (size_t g = 0; g < groups_.size(); ++g) {
-    if (settings[g].size() != kGroupSettings) throw ValueMismatch("optim: a group's settings have the wrong length");
-    const double* value = settings[g].data();
-    GroupStep& group = groups_[g];
-    std::copy(value, value + kMaxHyper, group.hyper);
-    value += kMaxHyper;
-    group.decay = value[0], group.l1 = value[1], group.l2 = value[2], group.clip_value = value[3];
-    group.average = value[4], group.corrected = value[5], group.clips = value[6];
-    group.max_norm = value[7], group.agc = value[8], group.agc_eps = value[9];
-  }
-  UpdateCall call{};
-  call.rule = rule;
-  call.group_count = static_cast<int32_t>(groups_.size()), call.groups = groups_.data();
-  call.describe(entries_, *cut_);
-  if (axes_.empty() && cpu::is_factored(rule)) throw ValueMismatch("optim: this rule needs set_axes");
-  call.axes = axes_.data();
-  call.max_norm_units = max_norm_units_.empty() ? nullptr : max_norm_units_.data();
-  call.agc_units = agc_units_.empty() ? nullptr : agc_units_.data();
-  call.tensor_memory = tensor_memory_.data();
-  call.grad_scale = options[0], call.clip_norm = options[1];
-  call.skip_nonfinite = options[2] != 0, call.zero_grads = options[3] != 0, call.wants_norms = options[4] != 0;
-  std::vector<GroupReport> reports(call.wants_norms ? groups_.size() : 0);
-  UpdateReport report;
-  if (cut_->elements < kReleaseElements) {
-    report = cpu::run(call, reports.empty() ? nullptr : reports.data());
-  } else {
-    const py::gil_scoped_release release;
-    report = cpu::run(call, reports.empty() ? nullptr : reports.data());
-  }
-  py::list norms;
-  for (const GroupReport& group : reports)
-    norms.append(py::make_tuple(group.grad_norm, group.update_norm, group.weight_norm));
-  return py::make_tuple(report.grad_norm, report.skipped != 0, norms);
-}
-
-std::vector<std::pair<double, double>> TensorList::memory() const {
-  std::vector<std::pair<double, double>> result;
-  for (const GroupStep& group : groups_) result.emplace_back(group.memory.step, group.memory.product);
-  return result;
-}
-
-void TensorList::set_memory(const std::vector<std::pair<double, double>>& memory) {
-  const Busy busy(*this);
-  if (memory.size() != groups_.size()) throw ValueMismatch("optim: memory of another number of groups");
-  for (size_t g = 0; g < memory.size(); ++g) groups_[g].memory = {memory[g].first, memory[g].second};
-}
-
-void TensorList::set_tensor_memory(const std::vector<double>& memory) {
-  const Busy busy(*this);
-  if (memory.size() != slots_.size()) throw ValueMismatch("optim: memory of another number of tensors");
-  tensor_memory_ = memory;
 }
 
 }  // namespace brazen::bindings

@@ -5,10 +5,12 @@
 
 #include <atomic>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 #include "../core/update.h"
 #include "arrays.h"
+#include "device_room.h"
 
 namespace brazen::bindings {
 
@@ -28,13 +30,20 @@ class TensorList {
   // Gradients that stay where they are: step(None) then uses them.
   void bind(const py::list& grads);
 
-  // `settings`: for each group kGroupSettings numbers, in the order of GroupStep. Returns the report.
-  py::tuple step(int rule, const py::object& grads, const std::vector<std::vector<double>>& settings,
-                 const std::vector<double>& options);
+  // `settings`: for each group kGroupSettings numbers, in the order of GroupStep. `scalars`: arrays of one element on
+  // the GPU that take the place of numbers, (group, which hyper-parameter, array), or (-1, -1, the loss scale).
+  // `rounding`: the seed of stochastic rounding, or None. Returns the report: (norm, skipped, norms of each group), or
+  // an array of these numbers on the GPU.
+  py::object step(int rule, const py::object& grads, const std::vector<std::vector<double>>& settings,
+                  const std::vector<double>& options, const py::object& rounding, const py::list& scalars);
 
   // (step, product) of each group.
   std::vector<std::pair<double, double>> memory() const;
   void set_memory(const std::vector<std::pair<double, double>>& memory);
+
+  bool on_device() const { return device_ != kHost; }
+  // Arrays of float64 on the GPU: (step, product) of each group, and what a layerwise rule remembers of each tensor.
+  void set_device_memory(const py::object& memory, const py::object& tensor_memory);
 
   // What a layerwise rule remembers of each tensor.
   const std::vector<double>& tensor_memory() const { return tensor_memory_; }
@@ -55,7 +64,7 @@ class TensorList {
     py::object keep[kRoles];
   };
 
-  class Busy;
+  class Busy;  // one step at a time
 
   py::object current(const Slot& slot) const;
   void describe_param(int64_t index, const py::object& object);
@@ -64,7 +73,12 @@ class TensorList {
   void read_grad(int64_t index, PyObject* object);
   void describe_grad(int64_t index, PyObject* object);
   void require_apart_from_param(int64_t index) const;
+  bool moved(PyObject* param, const TensorEntry& entry) const;
   void look_at_params();
+  UpdateCall describe_step(int rule, const std::vector<std::vector<double>>& settings,
+                           const std::vector<double>& options, const py::object& rounding);
+  py::object step_on_host(const UpdateCall& call);
+  py::object step_on_device(const UpdateCall& call, const py::list& scalars);
   void require_params_apart() const;
 
   std::vector<Slot> slots_;
@@ -76,11 +90,31 @@ class TensorList {
   py::list axis_arrays_;
   std::vector<double> tensor_memory_;
   std::vector<ArrayView> held_;  // DLPack exports of the gradients of one step
-  bool has_grads_ = false;
+  bool has_grads_ = false, params_replaced_ = false;
   int device_ = kHost;
-  void* stream_ = nullptr;
   Library library_ = Library::numpy;
+  DeviceRoom room_;
+  py::object device_memory_, device_tensor_memory_;
+  DeviceStep device_step_{};
   std::atomic<bool> busy_{false};
+};
+
+// One step at a time: the arrays, and what the steps remember, are the list's.
+class TensorList::Busy {
+ public:
+  explicit Busy(TensorList& list) : list_(list) {
+    if (list.busy_.exchange(true))
+      throw std::runtime_error(
+          "optim: this optimizer is in a step on another thread; give each thread an optimizer of its own, or a lock");
+  }
+  ~Busy() {
+    list_.held_.clear();
+    list_.busy_ = false;
+  }
+  Busy(const Busy&) = delete;
+
+ private:
+  TensorList& list_;
 };
 
 }  // namespace brazen::bindings

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "../formulas/random.h"
 #include "../formulas/reduction.h"
 #include "../formulas/updates.h"
 #include "layout.h"
@@ -24,8 +25,8 @@ struct TensorEntry {
   int32_t group;
   uint8_t dtypes[kRoles];
 
-  DType dtype(int role) const { return static_cast<DType>(dtypes[role]); }
-  bool is_double() const { return dtype(kParam) == DType::float64; }
+  constexpr DType dtype(int role) const { return static_cast<DType>(dtypes[role]); }
+  constexpr bool is_double() const { return dtype(kParam) == DType::float64; }
 };
 
 // Part of one tensor, at most kPieceElements of it; a unit is some pieces in a row, what a thread claims at once.
@@ -83,7 +84,7 @@ inline constexpr int kMaxCoefficients = 16;
 struct GroupStep {
   double hyper[kMaxHyper];
   StepMemory memory;
-  double decay = 1;  // multiplies the parameter before the rule
+  double decoupled = 0;  // weight decay in learning rates, beside the rule
   double l1 = 0, l2 = 0;
   double clip_value = 0;        // 0: off
   double average = 0;           // what the average of the weights keeps at a step
@@ -91,11 +92,15 @@ struct GroupStep {
   double clips = 1;             // 0: the norm neither counts nor scales this group's gradients
   double max_norm = 0;          // of a unit's weights after the step; 0: off
   double agc = 0, agc_eps = 0;  // bound of a unit's gradient norm, in norms of its weights; 0: off
-  double average_keep = 0;      // of this step
+  // Hyper-parameters that stand in the device's memory and are read at every step; null where the number counts.
+  const void* sources[kMaxHyper] = {};
+  DType source_dtypes[kMaxHyper] = {};
+  double decay = 1;         // of this step: multiplies the parameter before the rule
+  double average_keep = 0;  // of this step
   // The rule's members, as float and as double.
   alignas(8) unsigned char coefficients[2][kMaxCoefficients * sizeof(double)];
 
-  bool prepares() const { return l1 != 0 || l2 != 0 || clip_value != 0; }
+  constexpr bool prepares() const { return l1 != 0 || l2 != 0 || clip_value != 0; }
 };
 
 struct UpdateCall {
@@ -114,6 +119,8 @@ struct UpdateCall {
   double clip_norm;   // 0: off
   int32_t skip_nonfinite, zero_grads;
   int32_t wants_norms;
+  int32_t rounds_randomly;  // what is kept in 16 bits: parameters, states, averages
+  uint64_t seed;            // of that rounding
 
   void describe(const std::vector<TensorEntry>& entries, const Cut& cut) {
     tensors = entries.data(), tensor_count = static_cast<int64_t>(entries.size());
@@ -121,6 +128,38 @@ struct UpdateCall {
     units = cut.units.data(), unit_count = static_cast<int64_t>(cut.units.size()) - 1;
     element_count = cut.elements, chunk_count = cut.chunks;
   }
+};
+
+// Part of a call for arrays on a GPU: what stands in the device's memory, so that no step waits for the host.
+struct DeviceStep {
+  double* memory;          // (groups, 2): the groups' StepMemory
+  double* tensor_memory;   // one a tensor
+  double* report;          // norm of all gradients, 1 where skipped, then GroupReport by GroupReport
+  const void* grad_scale;  // the loss scale itself, read at every step; null where the number counts
+  DType grad_scale_dtype;
+};
+
+// What is done to a list of gradients, or of averages, outside an optimizer.
+enum class ListWork : int32_t { squares, clip, scale, average };
+
+struct ListCall {
+  UpdateCall list;
+  ListWork work;
+  double factor, bound;  // of scale
+  double max_norm;       // of clip
+  double keep;           // of average
+  double* partials;      // of squares, one a chunk; null: they are merged
+  double* norm;          // of squares and clip: one number of the device; null where not wanted
+  bool* finite;          // of squares and scale, likewise
+};
+
+// Memory of a list on the device: tables of what the host described, and room for the phases. `shadow` is the host's
+// copy of the tables as they were sent last, of `bytes` too.
+struct DeviceSpace {
+  char* memory;
+  char* shadow;
+  int64_t bytes;
+  int32_t fresh;  // nothing was sent or cleared yet
 };
 
 // Norms of a group, in the unscaled gradient's unit; NaN where not measured.
@@ -136,6 +175,7 @@ struct UpdateReport {
 // Fills in the coefficients of the next step.
 FORMULA void begin_step(int rule, GroupStep& group) {
   group.memory.step += 1;
+  group.decay = 1 - group.hyper[0] * group.decoupled;
   const double keep = group.average, done = group.memory.step - 1;
   group.average_keep = group.corrected != 0 ? keep * mass(keep, done) / mass(keep, done + 1) : keep;
   Updates::for_each<float>([&]<class Rule>(int number) {
@@ -149,18 +189,48 @@ FORMULA void begin_step(int rule, GroupStep& group) {
   });
 }
 
-// One number for a tensor, from the two sums of a layerwise rule.
+// One number for a tensor, from the two sums of a layerwise rule; of a factored one, from the sums of squares of
+// weights and direction.
 FORMULA double layer_factor(int rule, const GroupStep& group, bool is_double, double first, double second,
-                            double& memory) {
+                            double elements, double& memory) {
   double factor = 1;
   const auto visit = [&]<class Rule>(int number) {
-    if constexpr (is_layerwise<Rule> && !is_factored_rule<Rule>) {
-      if (number == rule)
-        factor = reinterpret_cast<const Rule*>(group.coefficients[is_double])->factor(first, second, memory);
+    if constexpr (is_layerwise<Rule>) {
+      if (number != rule) return;
+      const Rule& own = *reinterpret_cast<const Rule*>(group.coefficients[is_double]);
+      if constexpr (is_factored_rule<Rule>)
+        factor = own.size(second, first, elements);
+      else
+        factor = own.factor(first, second, memory);
     }
   };
   is_double ? Updates::for_each<double>(visit) : Updates::for_each<float>(visit);
   return factor;
+}
+
+inline bool is_factored(int rule) {
+  bool found = false;
+  Updates::for_each<float>([&]<class Rule>(int number) {
+    if constexpr (is_factored_rule<Rule>) found = found || number == rule;
+  });
+  return found;
+}
+
+// The factored rule that makes its direction from rows and columns, against the one that keeps maxima.
+inline bool is_adafactor(int rule) {
+  bool found = false;
+  Updates::for_each<float>([&]<class Rule>(int number) {
+    if (number == rule) found = requires(Rule own) { own.fresh; };
+  });
+  return found;
+}
+
+inline constexpr uint32_t kRoundingDomain = 5;
+
+// Which draws round one array at one step (formulas/random.h).
+FORMULA RandomKey rounding_key(uint64_t seed, const GroupStep& group, int64_t tensor, int role) {
+  return {seed, static_cast<uint32_t>(group.memory.step),
+          kRoundingDomain << 24 | (static_cast<uint32_t>(tensor * kRoles + role) & 0xffffffu)};
 }
 
 }  // namespace brazen

@@ -45,8 +45,8 @@ double adafactor(const KernelTable& table, const Axes& axes, const void* coeffic
     std::vector<double> wide(by_row, by_row + rows);
     const double mean = merge_chunks(wide.data(), rows, 1) / double(rows);
     for (int64_t row = 0; row < rows; ++row)
-      table.factored->adafactor_row[type](coefficients, double(by_row[row]) / std::max(mean, double(rule.floor)),
-                                          by_column, at + row * columns, columns);
+      table.factored->adafactor_row[type](coefficients, double(rule.row_scale(by_row[row], mean)), by_column,
+                                          at + row * columns, columns);
   }
   return rule.size(sum_of_squares(table, direction, size), weights, double(size));
 }
@@ -77,13 +77,14 @@ double sm3(const KernelTable& table, const Axes& axes, const void* coefficients,
 }
 
 template <class T>
-double one_tensor(const UpdateCall& call, const Step& step, int64_t index, bool is_adafactor) {
+double one_tensor(const UpdateCall& call, const Step& step, int64_t index) {
   const TensorEntry& tensor = call.tensors[index];
   const KernelTable& table = kernels();
   constexpr int type = sizeof(T) == 8;
+  const bool by_rows = is_adafactor(call.rule);
   T* state = reinterpret_cast<T*>(tensor.data[kFirstState]);
-  std::vector<T> apart(is_adafactor ? 0 : tensor.size);
-  T* grads = is_adafactor ? state : apart.data();
+  std::vector<T> apart(by_rows ? 0 : tensor.size);
+  T* grads = by_rows ? state : apart.data();
   std::vector<double> weights(chunk_count(tensor.size));
   const Tiles<T> tiles;
   for (int64_t at = 0; at < tensor.size; at += kTile) {
@@ -95,23 +96,18 @@ double one_tensor(const UpdateCall& call, const Step& step, int64_t index, bool 
   }
   const void* coefficients = call.groups[tensor.group].coefficients[type];
   const double size = merge_chunks(weights.data(), static_cast<int64_t>(weights.size()), 1);
-  return is_adafactor ? adafactor<T>(table, call.axes[index], coefficients, tensor.size, size, state)
-                      : sm3<T>(table, call.axes[index], coefficients, tensor.size, grads, state);
+  return by_rows ? adafactor<T>(table, call.axes[index], coefficients, tensor.size, size, state)
+                 : sm3<T>(table, call.axes[index], coefficients, tensor.size, grads, state);
 }
 
 }  // namespace
 
 std::vector<double> factored_directions(const UpdateCall& call, const Step& step) {
   std::vector<double> factors(call.tensor_count, 1.0);
-  bool is_adafactor = false;
-  Updates::for_each<float>([&]<class Rule>(int number) {
-    if (number == call.rule) is_adafactor = requires(Rule rule) { rule.fresh; };
-  });
   auto body = [&](int64_t i) {
     const TensorEntry& tensor = call.tensors[i];
     if (tensor.size == 0) return;
-    factors[i] = tensor.is_double() ? one_tensor<double>(call, step, i, is_adafactor)
-                                    : one_tensor<float>(call, step, i, is_adafactor);
+    factors[i] = tensor.is_double() ? one_tensor<double>(call, step, i) : one_tensor<float>(call, step, i);
   };
   if (call.element_count * kElementPicoseconds >= kParallelPicoseconds) {
     parallel_for(call.tensor_count, body);

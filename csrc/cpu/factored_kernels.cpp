@@ -58,10 +58,10 @@ double sm3_row(double others, const void* last_run, void* new_last_run, const vo
   T *fresh = static_cast<T*>(new_last_run), *step = static_cast<T*>(step_run);
   T largest[kLanes] = {};
   const auto one = [&](size_t i, size_t lane) {
-    const T g = grad[i], v = math::minimum(bound, last[i]) + g * g;
+    const T g = grad[i], v = rule.variance(math::minimum(bound, last[i]), g);
     fresh[i] = math::maximum(fresh[i], v);
     largest[lane] = math::maximum(largest[lane], v);
-    step[i] = rule.keep * step[i] + rule.take * ratio(g, math::sqrt(v));
+    step[i] = rule.direction(step[i], g, v);
   };
   size_t i = 0;
   for (; i + kLanes <= n; i += kLanes)

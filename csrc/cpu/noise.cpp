@@ -64,6 +64,10 @@ const uint16_t* draw_pieces(const ChainKernels& kernels, RandomKey key, int64_t 
 
 }  // namespace
 
+const uint16_t* draw_pieces(const KernelTable& table, RandomKey key, int64_t first, int64_t n) {
+  return draw_pieces(*table.chain, key, first, 1, n, nullptr);
+}
+
 const void* draw_long_words(const KernelTable& table, RandomKey key, int64_t first, int64_t n, void* tile) {
   const Words& drawn = draw_words(*table.chain, key, first / 2, (first + n - 1) / 2);
   memcpy(tile, drawn.words + 2 * (first % 2), n * sizeof(uint64_t));

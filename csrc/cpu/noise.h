@@ -19,6 +19,9 @@ const void* draw(const KernelTable& table, const Chain& chain, bool is_double, i
 const void* draw_values(const KernelTable& table, RandomKey key, bool is_normal, bool is_double, int64_t first,
                         int64_t stride, int64_t n, void* tile);
 
+// The pieces of the elements first, first + 1, ..., at most 1,024, until the thread draws again.
+const uint16_t* draw_pieces(const KernelTable& table, RandomKey key, int64_t first, int64_t n);
+
 // The 64-bit words float64 values are made of.
 const void* draw_long_words(const KernelTable& table, RandomKey key, int64_t first, int64_t n, void* tile);
 

@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "noise.h"
 #include "runs.h"
 #include "scratch.h"
 #include "tiles.h"
@@ -243,6 +244,15 @@ class Step {
   template <class T>
   void store(const TensorEntry& tensor, int role, int64_t index, int64_t n, const T* tile,
              const Tiles<T>& tiles) const {
+    const DType dtype = tensor.dtype(role);
+    if constexpr (sizeof(T) == 4) {
+      if (call_.rounds_randomly && is_16_bit(dtype) && role != kCopy) {
+        const RandomKey key = rounding_key(call_.seed, call_.groups[tensor.group], &tensor - call_.tensors, role);
+        uint16_t* to = reinterpret_cast<uint16_t*>(address(tensor, role, index));
+        return table_.updates->narrow_randomly[static_cast<int>(dtype)](tile, draw_pieces(table_, key, index, n), to,
+                                                                        n);
+      }
+    }
     store_run(table_, tensor.dtype(role), address(tensor, role, index), n, tile, tiles.narrow());
   }
 

@@ -42,7 +42,7 @@ std::vector<double> layer_factors(const UpdateCall& call, const Step& step) {
     const int64_t at = tensor.first_chunk, chunks = chunk_count(tensor.size);
     factors[i] = layer_factor(call.rule, call.groups[tensor.group], tensor.is_double(),
                               merge_chunks(first.data() + at, chunks, 1), merge_chunks(second.data() + at, chunks, 1),
-                              call.tensor_memory[i]);
+                              double(tensor.size), call.tensor_memory[i]);
   }
   return factors;
 }
@@ -155,7 +155,7 @@ UpdateReport run(const UpdateCall& call, GroupReport* groups) {
     if (call.clip_norm > 0) drop_unclipped(call, partials);
     report.grad_norm = std::sqrt(merge_chunks(partials.data(), call.chunk_count, 1)) * scale;
     report.skipped = call.skip_nonfinite && !finite;
-    if (call.clip_norm > 0 && !(report.grad_norm <= call.clip_norm)) clip = call.clip_norm / report.grad_norm;
+    if (call.clip_norm > 0) clip = clip_factor(report.grad_norm, call.clip_norm);
   }
   if (report.skipped) return report;
 

@@ -3,8 +3,6 @@
 // are shared out.
 #include "units.h"
 
-#include <cmath>
-
 #include "threads.h"
 #include "work.h"
 
@@ -60,8 +58,8 @@ void limit(const UpdateCall& call, const TensorEntry& tensor, const UnitView& vi
   std::vector<T> factors(view.units, T(1));
   bool any = false;
   for (int64_t unit = 0; unit < view.units; ++unit) {
-    const double norm = std::sqrt(sums[unit]);
-    if (norm > bound) factors[unit] = T(bound / norm), any = true;
+    factors[unit] = T(unit_limit(bound, sums[unit]));
+    any = any || factors[unit] != 1;
   }
   if (!any) return;
   for (int64_t start = 0; start < tensor.size; start += view.units * view.inner)
@@ -91,11 +89,8 @@ std::vector<double> clip_factors(const UpdateCall& call, const Step& step, const
   const std::vector<double> slopes = unit_squares(table, grads.data(), tensor.size, view);
   const std::vector<double> sizes = unit_squares(table, whole_param(table, tensor, room), tensor.size, view);
   std::vector<double> factors(view.units, 1.0);
-  for (int64_t unit = 0; unit < view.units; ++unit) {
-    const double slope = std::sqrt(slopes[unit]);
-    const double largest = group.agc * std::max(std::sqrt(sizes[unit]), group.agc_eps);
-    if (!(slope <= largest)) factors[unit] = largest / slope;
-  }
+  for (int64_t unit = 0; unit < view.units; ++unit)
+    factors[unit] = unit_clip(group.agc, group.agc_eps, slopes[unit], sizes[unit]);
   return factors;
 }
 

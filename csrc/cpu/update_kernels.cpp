@@ -3,6 +3,8 @@
 // namespace of its own; nothing of std:: may be instantiated here.
 #include "update_kernels.h"
 
+#include "../formulas/storage.h"
+
 namespace brazen::cpu {
 inline namespace BRAZEN_TARGET {
 namespace {
@@ -86,25 +88,20 @@ void update(const void* coefficients, const UpdateRun& run) {
 
 template <class T>
 void prepare(const GroupStep& group, const UpdateRun& run, void* out) {
-  const T scale = T(run.grad_scale), l1 = T(group.l1), l2 = T(group.l2);
-  const T bound = opaque(group.clip_value > 0 ? T(group.clip_value) : T(__builtin_inf())), below = opaque(-bound);
+  const auto rule = Preparation<T>::make(run.grad_scale, group.clip_value, group.l1, group.l2);
   const size_t n = run.n;
   const T* param = static_cast<const T*>(run.param);
   const T* grad = static_cast<const T*>(run.grad);
   T* used = static_cast<T*>(out);
-  EACH_ELEMENT {
-    const T w = param[i];
-    const T g = math::at_most(bound, math::at_least(below, grad[i] * scale));
-    used[i] = g + (l2 * w + l1 * sign(w));
-  }
+  EACH_ELEMENT used[i] = rule(grad[i], param[i]);
 }
 
 template <class T>
 void average(double keep, const void* param_run, void* average_run, size_t n) {
-  const T kept = T(keep), taken = T(1 - keep);
+  const auto rule = Averaging<T>::make(keep);
   const T* param = static_cast<const T*>(param_run);
   T* mean = static_cast<T*>(average_run);
-  EACH_ELEMENT mean[i] = kept * mean[i] + taken * param[i];
+  EACH_ELEMENT mean[i] = rule(mean[i], param[i]);
 }
 
 // Infinity and NaN, less themselves, are NaN; every other number is 0.
@@ -166,6 +163,12 @@ LayerSums measure(const void* coefficients, const UpdateRun& run) {
   return {squares<T>(first, n).sum, squares<T>(second, n).sum};
 }
 
+void float16_randomly(const float* from, const uint16_t* pieces, uint16_t* to, size_t n) {
+  EACH_ELEMENT to[i] = to_float16(from[i], pieces[i]);
+}
+void bfloat16_randomly(const float* from, const uint16_t* pieces, uint16_t* to, size_t n) {
+  EACH_ELEMENT to[i] = to_bfloat16(from[i], pieces[i]);
+}
 void to_double(const float* from, double* to, size_t n) { EACH_ELEMENT to[i] = static_cast<double>(from[i]); }
 void to_float(const double* from, float* to, size_t n) { EACH_ELEMENT to[i] = static_cast<float>(from[i]); }
 
@@ -186,6 +189,8 @@ constexpr UpdateKernels make_table() {
   UpdateKernels table{};
   register_type<float>(table, 0);
   register_type<double>(table, 1);
+  table.narrow_randomly[static_cast<int>(DType::float16)] = float16_randomly;
+  table.narrow_randomly[static_cast<int>(DType::bfloat16)] = bfloat16_randomly;
   table.to_double = to_double;
   table.to_float = to_float;
   return table;

@@ -42,6 +42,8 @@ struct UpdateKernels {
   SquareSum (*difference_squares[kComputeTypes])(const void* x, const void* y, size_t n);
   // In place: times `factor`, then held to [-bound, bound]. False where an element is then not finite.
   bool (*scale[kComputeTypes])(double factor, double bound, void* x, size_t n);
+  // Stochastic rounding to float16, bfloat16: one piece an element.
+  void (*narrow_randomly[2])(const float* from, const uint16_t* pieces, uint16_t* to, size_t n);
   void (*to_double)(const float* from, double* to, size_t n);
   void (*to_float)(const double* from, float* to, size_t n);
 };

@@ -9,6 +9,7 @@
 #include "../core/chain.h"
 #include "../core/images.h"
 #include "../core/rows.h"
+#include "../core/update.h"
 
 #if defined(BRAZEN_CUDA_LIBRARY)
 #define BRAZEN_ABI extern "C" __attribute__((visibility("default")))
@@ -19,7 +20,7 @@
 namespace brazen::cuda {
 
 // Both sides are built from one tree; the core refuses a library whose number differs. Raise it when a struct changes.
-inline constexpr int kAbi = 7;
+inline constexpr int kAbi = 8;
 
 enum class Status : int32_t { ok, bad_argument, no_driver, no_device, no_kernel_image, out_of_memory, failed };
 
@@ -69,3 +70,9 @@ BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_norm(const brazen::RowNormCall* 
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_lengths(const brazen::RowLengthsCall* call,
                                                         const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_images(const brazen::ImageCall* call, const brazen::cuda::Launch* launch);
+// Of a list's memory on the device, and of its shadow on the host.
+BRAZEN_ABI void brazen_cuda_list_bytes(const brazen::UpdateCall* call, int64_t* bytes, int64_t* shadow_bytes);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_update(const brazen::UpdateCall* call, const brazen::DeviceStep* device,
+                                                   brazen::DeviceSpace* space, const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_list(const brazen::ListCall* call, brazen::DeviceSpace* space,
+                                                 const brazen::cuda::Launch* launch);

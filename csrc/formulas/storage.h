@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// float32 to and from the two 16-bit formats, round to nearest even, in integers: hardware conversions of bfloat16
-// flush subnormals. Every NaN becomes the quiet one without payload.
+// float32 to and from the two 16-bit formats, in integers: hardware conversions of bfloat16 flush subnormals. Rounded
+// to nearest even, or up with the probability of what is cut off. Every NaN becomes the quiet one without payload.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +40,29 @@ FORMULA uint16_t to_float16(float x) {
   // Adding 1/2 leaves the subnormal half's 10 bits at the bottom of the sum, rounded by the addition itself.
   const uint32_t subnormal = math::bits(math::from_bits<float>(magnitude) + 0.5f) - math::bits(0.5f);
   const uint32_t finite = magnitude < (113u << 23) ? subnormal : (magnitude >= (143u << 23) ? 0x7c00u : normal);
+  return static_cast<uint16_t>(magnitude > 0x7f800000u ? 0x7e00u : (sign | finite));
+}
+
+// Stochastic rounding with 16 random bits: the mean of the results is x, exactly where 16 bits resolve what is cut off
+// (everywhere but in float16's subnormals). A value that 16 bits hold stays itself.
+FORMULA uint16_t to_bfloat16(float x, uint32_t piece) {
+  const uint32_t u = math::bits(x);
+  return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : (u + piece) >> 16);
+}
+
+FORMULA uint16_t to_float16(float x, uint32_t piece) {
+  const uint32_t u = math::bits(x);
+  const uint32_t sign = (u >> 16) & 0x8000u;
+  const uint32_t magnitude = u & 0x7fffffffu;
+  const uint32_t rounded = (magnitude - (112u << 23) + (piece >> 3)) >> 13;  // 13 bits are cut off
+  const uint32_t normal = rounded > 0x7c00u ? 0x7c00u : rounded;
+  const bool small = magnitude < (113u << 23);
+  // Subnormal halves count in 2^-24: less than 1,024 of them, so nothing below is rounded.
+  const float scaled = math::from_bits<float>(small ? magnitude : 0u) * 0x1p24f;
+  const int32_t whole = static_cast<int32_t>(scaled);
+  const float missing = static_cast<float>(int32_t(0x10000u - piece)) * 0x1p-16f;
+  const uint32_t subnormal = static_cast<uint32_t>(whole) + (scaled - static_cast<float>(whole) >= missing ? 1u : 0u);
+  const uint32_t finite = small ? subnormal : (magnitude >= (143u << 23) ? 0x7c00u : normal);
   return static_cast<uint16_t>(magnitude > 0x7f800000u ? 0x7e00u : (sign | finite));
 }
 

@@ -65,5 +65,44 @@ FORMULA T sign(T x) {
   return x == 0 || x != x ? x : one;
 }
 
+// The gradient that a rule sees: scaled, bounded, and joined by the penalties' own. A NaN stays one.
+template <class T>
+struct Preparation {
+  T scale, bound, below, l1, l2;
+
+  // `clip_value` 0: no bound.
+  FORMULA static Preparation make(double scale, double clip_value, double l1, double l2) {
+    const T bound = opaque(clip_value > 0 ? T(clip_value) : T(__builtin_inf()));
+    return {T(scale), bound, opaque(-bound), T(l1), T(l2)};
+  }
+  FORMULA T held(T grad) const { return math::at_most(bound, math::at_least(below, grad * scale)); }
+  FORMULA T operator()(T grad, T param) const { return held(grad) + (l2 * param + l1 * sign(param)); }
+};
+
+// An average of the weights takes its share.
+template <class T>
+struct Averaging {
+  T kept, taken;
+
+  FORMULA static Averaging make(double keep) { return {T(keep), T(1 - keep)}; }
+  FORMULA T operator()(T mean, T param) const { return kept * mean + taken * param; }
+};
+
+// What holds gradients to a bound of their norm; a NaN clips.
+FORMULA double clip_factor(double norm, double bound) { return norm <= bound ? 1.0 : bound / norm; }
+
+// Adaptive clipping (Brock 2021) of one unit, from the sums of squares of its gradients and weights.
+FORMULA double unit_clip(double agc, double eps, double grads, double weights) {
+  const double slope = math::sqrt(grads), size = math::sqrt(weights);
+  const double largest = agc * (size < eps ? eps : size);
+  return slope <= largest ? 1.0 : largest / slope;
+}
+
+// What shrinks one unit's weights to a bound, from their sum of squares.
+FORMULA double unit_limit(double bound, double weights) {
+  const double norm = math::sqrt(weights);
+  return norm > bound ? bound / norm : 1.0;
+}
+
 }  // namespace BRAZEN_TARGET
 }  // namespace brazen

@@ -30,6 +30,10 @@ struct Adafactor {
   }
   FORMULA T blend(T kept, T seen) const { return kept + fresh * (seen - kept); }
   FORMULA T direction(T grad, T variance) const { return grad / math::sqrt(math::at_least(floor * floor, variance)); }
+  // What the variance of a whole row is multiplied by, from its average and the mean of all rows'.
+  FORMULA T row_scale(T average, double mean) const {
+    return T(double(average) / (mean < double(floor) ? double(floor) : mean));
+  }
   // Of the sums of squares of the direction and of the weights.
   FORMULA double size(double directions, double weights, double elements) const {
     const double rms = math::sqrt(directions) / math::sqrt(elements) / double(d);
@@ -48,6 +52,11 @@ struct Sm3 {
   T lr, keep, take;
 
   FORMULA static Sm3 make(const double* h, StepMemory&) { return {T(h[0]), T(h[1]), T(1 - h[1])}; }
+  FORMULA T variance(T bound, T grad) const { return bound + grad * grad; }
+  FORMULA T direction(T kept, T grad, T variance) const {
+    return keep * kept + take * ratio(grad, math::sqrt(variance));
+  }
+  FORMULA double size(double, double, double) const { return double(lr); }
   FORMULA void operator()(T& param, T, T size, T& direction) const { param = param - size * direction; }
 };
 

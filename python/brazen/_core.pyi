@@ -22,6 +22,7 @@ __all__: list[str] = [
     "convert",
     "copy_role",
     "cuda_info",
+    "device_squares",
     "element_loss",
     "first_state",
     "fused_backward",
@@ -56,6 +57,7 @@ __all__: list[str] = [
     "softmax_cross_entropy",
     "stream_copy",
     "tensor_average",
+    "tensor_clip",
     "tensor_norm",
     "tensor_scale",
     "tensor_squares",
@@ -101,6 +103,7 @@ class TensorList:
     def param(self, index: typing.SupportsInt | typing.SupportsIndex) -> typing.Any: ...
     def set(self, role: typing.SupportsInt | typing.SupportsIndex, arrays: list) -> None: ...
     def set_axes(self, arrays: list) -> None: ...
+    def set_device_memory(self, memory: typing.Any, tensor_memory: typing.Any) -> None: ...
     def set_units(
         self,
         max_norm: collections.abc.Sequence[
@@ -116,7 +119,9 @@ class TensorList:
         grads: typing.Any,
         settings: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]],
         options: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
-    ) -> tuple: ...
+        rounding: typing.Any = None,
+        scalars: list = [],
+    ) -> typing.Any: ...
     @property
     def memory(self) -> list[tuple[float, float]]: ...
     @memory.setter
@@ -126,6 +131,8 @@ class TensorList:
             tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]
         ],
     ) -> None: ...
+    @property
+    def on_device(self) -> bool: ...
     @property
     def tensor_memory(self) -> list[float]: ...
     @tensor_memory.setter
@@ -174,6 +181,11 @@ def batch_norm_statistics(x: typing.Any, axis: typing.Any) -> typing.Any: ...
 def channel_sums(d: typing.Any, x: typing.Any, axis: typing.Any, wants_sum: bool, sum: typing.Any = None) -> tuple: ...
 def convert(x: typing.Any, out: typing.Any) -> typing.Any: ...
 def cuda_info() -> dict[str, typing.Any]: ...
+def device_squares(grads: collections.abc.Sequence) -> typing.Any:
+    """
+    The same as an array of the GPU.
+    """
+
 def element_loss(
     operation: str,
     x: typing.Any,
@@ -379,19 +391,24 @@ def tensor_average(
     params: collections.abc.Sequence,
     keep: typing.SupportsFloat | typing.SupportsIndex,
 ) -> None: ...
-def tensor_norm(grads: collections.abc.Sequence) -> tuple[float, bool]:
+def tensor_clip(grads: collections.abc.Sequence, max_norm: typing.SupportsFloat | typing.SupportsIndex) -> typing.Any:
     """
-    Sum of squares, and all finite.
+    Scales to max_norm; the norm before.
+    """
+
+def tensor_norm(grads: collections.abc.Sequence) -> typing.Any:
+    """
+    The norm of all arrays as one; on a GPU an array of one element.
     """
 
 def tensor_scale(
     grads: collections.abc.Sequence,
     factor: typing.SupportsFloat | typing.SupportsIndex,
     bound: typing.SupportsFloat | typing.SupportsIndex,
-) -> bool: ...
-def tensor_squares(grads: collections.abc.Sequence) -> tuple[list[float], bool]:
+) -> typing.Any: ...
+def tensor_squares(grads: collections.abc.Sequence) -> list[float]:
     """
-    Sums of squares by chunks of 1,024, and all finite.
+    Sums of squares by chunks of 1,024.
     """
 
 def updates() -> list:

@@ -90,6 +90,14 @@ T __shfl_xor_sync(unsigned, T value, int lanes) {
   return value;
 }
 
+// Threads run one after another.
+template <class Word>
+Word atomicMax(Word* at, Word value) {
+  const Word before = *at;
+  if (value > before) *at = value;
+  return before;
+}
+
 template <class Pass>
 cudaError_t cudaLaunchKernel(void (*kernel)(Pass), dim3 grid, dim3 block, void** arguments, size_t, cudaStream_t) {
   for (const cudaError_t kind :

@@ -205,7 +205,9 @@ def _operations() -> list[str]:
         lists_names = inspect.isfunction(operation) and not inspect.signature(operation).parameters
         if operation.__name__ == name and not lists_names and not inspect.isclass(operation) and name != "monte_carlo":
             found.append(name)
-    return found + [f"random.{name}" for name in brazen.random.__all__]
+    found += [f"random.{name}" for name in brazen.random.__all__]
+    functions = ("clip_grad_norm", "clip_grad_value", "ema_update", "global_norm", "norm_partials", "scale_and_check")
+    return found + [f"optim.{name}" for name in (*brazen.optim.names(), *functions)]
 
 
 def machine(results: Results) -> str:

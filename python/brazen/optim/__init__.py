@@ -47,6 +47,7 @@ from .rules import (
     Rprop,
     Yogi,
 )
+from .state import rebuilt
 
 __all__ = [
     "AMSGrad", "ASGD", "AdEMAMix", "AdaBelief", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Adan", "Backtracking",
@@ -83,5 +84,7 @@ def from_config(config: dict) -> Optimizer:
     Adam(lr=0.1)
     """
     given = dict(config)
-    made = get(given.pop("rule"))
-    return made(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    rule, groups = given.pop("rule"), given.pop("groups", [])
+    made = get(rule)(**{name: rebuilt(value) for name, value in given.items()})
+    made._own = [{name: rebuilt(value) for name, value in group.items()} for group in groups]
+    return made

@@ -2,27 +2,30 @@
 """Norms, clipping, unscaling and averages over lists of arrays, for loops of your own. In place; no optimizer.
 
 A norm has the fixed order of every sum: chunks of 1,024 elements of each array, merged in a binary tree over the chunks of
-all arrays, so that it has the same bits on every machine and however the arrays are spread.
+all arrays, so that it has the same bits on every machine and however the arrays are spread. Of arrays on a GPU the results are
+arrays of one element there, and nothing waits for them: `float(norm)` does.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from .. import _core
+from . import parameters
 
 
-def global_norm(grads) -> float:
+def global_norm(grads) -> Any:
     """The Euclidean norm of all arrays as if they were one; 0.0 of an empty list.
 
     >>> import numpy as np
     >>> global_norm([np.array([3.0]), np.array([[4.0]])])
     5.0
     """
-    return math.sqrt(_core.tensor_norm(grads)[0])
+    return _core.tensor_norm(grads)
 
 
-def clip_grad_norm(grads, max_norm: float) -> float:
+def clip_grad_norm(grads, max_norm: float) -> Any:
     """Scales all gradients by min(1, max_norm / global norm); returns the norm before.
 
     PyTorch divides by the norm plus 1e-6, so that its clipped norm stays a little below max_norm.
@@ -34,10 +37,7 @@ def clip_grad_norm(grads, max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm is {max_norm!r}; expected a positive number")
-    norm = global_norm(grads)
-    if not norm <= max_norm:
-        _core.tensor_scale(grads, max_norm / norm if norm else 1.0, math.inf)
-    return norm
+    return _core.tensor_clip(grads, max_norm)
 
 
 def clip_grad_value(grads, clip_value: float) -> None:
@@ -53,7 +53,7 @@ def clip_grad_value(grads, clip_value: float) -> None:
     _core.tensor_scale(grads, 1.0, clip_value)
 
 
-def scale_and_check(grads, scale: float) -> bool:
+def scale_and_check(grads, scale: float) -> Any:
     """Multiplies all gradients by 1 / scale; returns whether all are finite afterwards.
 
     >>> import numpy as np
@@ -75,14 +75,15 @@ def ema_update(averages, params, decay: float = 0.995) -> None:
     _core.tensor_average(averages, params, decay)
 
 
-def norm_partials(grads) -> list[float]:
+def norm_partials(grads) -> Any:
     """The sums of squares of the chunks of each array, in order: a shard's share of `merge_norm`.
 
     >>> import numpy as np
     >>> norm_partials([np.array([3.0]), np.array([[4.0]])])
     [9.0, 16.0]
     """
-    return _core.tensor_squares(grads)[0]
+    on_host = all(parameters.on_host(grad) for grad in grads)
+    return _core.tensor_squares(grads) if on_host else _core.device_squares(grads)
 
 
 def merge_norm(partials) -> float:
@@ -91,4 +92,5 @@ def merge_norm(partials) -> float:
     >>> merge_norm([9.0, 16.0])
     5.0
     """
-    return math.sqrt(_core.merge_partials(list(partials)))
+    numbers = parameters.to_host(partials).tolist() if parameters.is_array(partials) else list(partials)
+    return math.sqrt(_core.merge_partials(numbers))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 class LossScale:
@@ -36,9 +37,27 @@ class LossScale:
             raise ValueError(
                 f"growth {growth!r}, backoff {backoff!r}, interval {interval!r}: expected at least 1, in (0, 1], at least 1"
             )
-        self.value, self.dynamic, self.growth, self.backoff = float(value), dynamic, growth, backoff
+        self._value, self.dynamic, self.growth, self.backoff = float(value), dynamic, growth, backoff
+        self._pending: list[Any] = []
         self.interval, self.largest, self.smallest = interval, largest, smallest
         self.good_steps = 0
+
+    @property
+    def value(self) -> float:
+        """The factor now. After a step on a GPU, asking for it waits for that step."""
+        pending, self._pending = self._pending, []
+        for report in pending:
+            self.update(report.skipped)
+        return self._value
+
+    @value.setter
+    def value(self, value: float) -> None:
+        self._pending, self._value = [], float(value)
+
+    def watch(self, report: Any) -> None:
+        """As `update`, once the value is asked for."""
+        if self.dynamic:
+            self._pending.append(report)
 
     def __repr__(self):
         return f"LossScale({self.value}, dynamic={self.dynamic})"
@@ -56,11 +75,11 @@ class LossScale:
         if not self.dynamic:
             return
         if skipped:
-            self.value, self.good_steps = max(self.value * self.backoff, self.smallest), 0
+            self._value, self.good_steps = max(self._value * self.backoff, self.smallest), 0
             return
         self.good_steps += 1
         if self.good_steps == self.interval:
-            self.value, self.good_steps = min(self.value * self.growth, self.largest), 0
+            self._value, self.good_steps = min(self._value * self.growth, self.largest), 0
 
     def state_dict(self) -> dict[str, float]:
         return {"value": self.value, "good_steps": self.good_steps}

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-import fnmatch
 import inspect
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import _core
+from .._noise import bounded
 from . import parameters
+from . import state as saved
 from .loss_scale import LossScale
 from .report import Report
 from .settings import GROUP_OPTIONS, STEP_OPTIONS, check_value, resolve
@@ -40,6 +41,11 @@ class Optimizer:
     exclude: what an option leaves alone: `{"weight_decay": ["*bias*", 1]}`, names by pattern or arrays of at most so many
         dimensions; a bare list stands for weight_decay, l1 and l2.
     state_dtype: of the state's arrays, one for all or a dict by the state's name; float32 for 16-bit parameters.
+    stochastic_rounding: a seed. What is kept in 16 bits (parameters, states, averages) is rounded up with the probability of
+        what would be cut off, so that small updates are not lost; the same draws on every machine (float64 rounds to nearest).
+
+    On a GPU a step waits for nothing; its report stays there until asked for, and a hyper-parameter of the rule or the loss
+    scale may be an array of one element there, which a captured graph reads anew each time it runs.
     """
 
     name: ClassVar[str] = ""
@@ -68,9 +74,15 @@ class Optimizer:
         self.defaults = {n: given.get(n, s) for n, s in {**self.hyper, **GROUP_OPTIONS}.items()}
         for name, value in {**self.options, **self.defaults}.items():
             check_value(name, value)
+        if self.options["stochastic_rounding"] is not None:
+            self.options["stochastic_rounding"] = bounded(
+                "stochastic_rounding", self.options["stochastic_rounding"], 64
+            )
         self.check(self.defaults)
         self.groups: list[dict[str, Any]] = [dict(self.defaults)]
+        self.epoch: int | None = None  # for schedules that count epochs
         self._list: _core.TensorList | None = None
+        self._own: list[dict[str, Any]] = []
         self._slots: list[parameters.Slot] = []
         if params is not None:
             self.bind(params)
@@ -115,6 +127,10 @@ class Optimizer:
     def bind(self, params) -> None:
         """Takes the parameters to update, and starts the state anew."""
         slots, own = parameters.read_groups(params)
+        if self._list is None and self._own:  # of a config
+            if len(own) != len(self._own):
+                raise ValueError(f"params are {len(own)} groups; expected {len(self._own)}, as the config says")
+            own = [{**kept, **given} for kept, given in zip(self._own, own)]
         groups = []
         for overrides in own:
             self._require_known(overrides, {**self.hyper, **GROUP_OPTIONS})
@@ -123,7 +139,7 @@ class Optimizer:
             group = {**self.defaults, **overrides}
             self.check(group)
             groups.append(group)
-        excluded = [self._excluded(slot) for slot in slots]
+        excluded = [parameters.excluded_from(slot, self.options["exclude"]) for slot in slots]
         # A group of the core: parameters of one public group from which the same options keep away.
         kinds: dict[tuple[int, frozenset[str]], int] = {}
         numbers = [kinds.setdefault((slot.group, out), len(kinds)) for slot, out in zip(slots, excluded)]
@@ -131,25 +147,13 @@ class Optimizer:
         self.groups, self._own, self._kinds, self._slots, self._params = groups, own, list(kinds), slots, params
         self._kernel = self.kernel(groups)
         self._rule = RULES[self._kernel]
-        self._list, self._steps = made, 0
+        self._list, self._steps, self._uncertain = made, 0, False
         self._make_arrays(excluded)
-
-    def _excluded(self, slot) -> frozenset[str]:
-        exclude = self.options["exclude"] or {}
-        if not isinstance(exclude, dict):
-            exclude = dict.fromkeys(("weight_decay", "l1", "l2"), exclude)
-        array = slot.array
-
-        def matches(patterns):
-            patterns = [patterns] if isinstance(patterns, str | int) else patterns
-            return any(array.ndim <= p if isinstance(p, int) else fnmatch.fnmatch(slot.name, p) for p in patterns)
-
-        unknown = exclude.keys() - set(parameters.Excludable)
-        if unknown:
-            raise ValueError(
-                f"exclude names {', '.join(sorted(unknown))}; expected options of {', '.join(parameters.Excludable)}"
-            )
-        return frozenset(option for option, patterns in exclude.items() if matches(patterns))
+        if made.on_device:
+            first, count = slots[0].array, len(self._kinds)
+            self._memory = parameters.filled_as(first, (count, 2), "float64", [[0.0, 1.0]] * count)
+            self._tensor_memory = parameters.filled_as(first, (len(slots),), "float64")
+            made.set_device_memory(self._memory, self._tensor_memory)
 
     def _make_arrays(self, excluded):
         assert self._list is not None
@@ -234,8 +238,19 @@ class Optimizer:
 
     @property
     def steps(self) -> int:
-        """Steps done; skipped ones are not counted."""
-        return self._steps if self._list is not None else 0
+        """Steps done; skipped ones are not counted. On a GPU, after a step that may have been skipped, this waits for it."""
+        if self._list is None:
+            return 0
+        if self._uncertain:
+            self._steps, self._uncertain = int(parameters.to_host(self._memory)[0, 0]), False
+        return self._steps
+
+    def value_of(self, name: str, group: int = 0):
+        """A hyper-parameter's value at the next step."""
+        return self._resolve(name, self.groups[group][name])
+
+    def _resolve(self, name: str, value):
+        return resolve(value, lambda: self.steps, self.epoch, name)
 
     @property
     def lr(self):
@@ -272,51 +287,72 @@ class Optimizer:
         if flat and not parameters.is_array(flat[0]):
             flat = parameters.flatten(flat, self._slots, "grads")
         dynamic = scale if isinstance(scale, LossScale) else None
-        factor = 1.0 / float(dynamic.value if dynamic else scale)  # type: ignore[arg-type]
         options = self.options
-        skip = options["skip_nonfinite"] or (dynamic is not None and dynamic.dynamic)
-        settings = [self._settings(number, out) for number, out in self._kinds]
-        clip_norm = resolve(options["clip_norm"], self._steps) or 0.0
-        norm, skipped, norms = made.step(
+        skip = bool(options["skip_nonfinite"] or (dynamic is not None and dynamic.dynamic))
+        scalars: list[tuple[int, int, Any]] = []
+        if parameters.on_gpu(scale):
+            scalars.append((-1, -1, scale))
+            factor = 1.0
+        else:
+            factor = 1.0 / float(dynamic.value if dynamic else scale)  # type: ignore[arg-type]
+        settings = [self._settings(core, number, out, scalars) for core, (number, out) in enumerate(self._kinds)]
+        clip_norm = self._resolve("clip_norm", options["clip_norm"]) or 0.0
+        norms = options["report_norms"]
+        values = made.step(
             self._rule["number"],
             flat,
             settings,
-            [
-                -factor if options["maximize"] else factor,
-                clip_norm,
-                skip,
-                options["zero_grads"],
-                options["report_norms"],
-            ],
+            [-factor if options["maximize"] else factor, clip_norm, skip, options["zero_grads"], norms],
+            options["stochastic_rounding"],
+            scalars,
         )
-        self._steps += not skipped
-        if dynamic is not None:
-            dynamic.update(skipped)
-        return Report(skipped, norm, norms, [number for number, _ in self._kinds])
+        report = Report(values, [number for number, _ in self._kinds], bool(clip_norm or skip or norms), norms)
+        if made.on_device:
+            self._steps += 1
+            # What only the device knows: a skipped step, and how often a captured graph ran.
+            self._uncertain = self._uncertain or skip or bool(scalars)
+            if dynamic is not None:
+                dynamic.watch(report)
+        else:
+            self._steps += not report.skipped
+            if dynamic is not None:
+                dynamic.update(report.skipped)
+        return report
 
-    def _settings(self, number: int, excluded: frozenset[str]) -> list[float]:
-        """What the core's GroupStep holds, in its order."""
-        h = {name: resolve(value, self._steps) for name, value in self.groups[number].items()}
+    def _settings(self, core_group: int, number: int, excluded: frozenset[str], scalars: list) -> list[float]:
+        """What the core's GroupStep holds, in its order; arrays of a GPU go to `scalars`, and leave a 0."""
+        h = {name: self._resolve(name, value) for name, value in self.groups[number].items()}
         if "weight_decay" in excluded:
             h["weight_decay"] = 0.0
         core = self._core_values(h)
-        values = [float(core[name]) for name in self._rule["hyper"]]
+        values = []
+        for place, name in enumerate(self._rule["hyper"]):
+            if parameters.on_gpu(core[name]):
+                scalars.append((core_group, place, core[name]))
+                values.append(0.0)
+            else:
+                values.append(float(core[name]))
         values += [0.0] * (_core.max_hyper - len(values))
         decay = self.outer_decay(h)
         decoupled = self.decoupled if h["decoupled_weight_decay"] is None else h["decoupled_weight_decay"]
         l2 = 0.0 if "l2" in excluded else h["l2"]
         values += [
-            1.0 - h["lr"] * decay if decoupled else 1.0,
+            decay if decoupled else 0.0,
             0.0 if "l1" in excluded else h["l1"],
             l2 if decoupled else l2 + decay,
             0.0 if "clip_value" in excluded else h["clip_value"] or 0.0,
-            resolve(self.options["ema"], self._steps) or 0.0,
+            self._resolve("ema", self.options["ema"]) or 0.0,
             float(self.options["ema_bias_correction"]),
             0.0 if "clip_norm" in excluded else 1.0,
             0.0 if "max_norm" in excluded else h["max_norm"] or 0.0,
             0.0 if "agc" in excluded else h["agc"] or 0.0,
             h["agc_eps"],
         ]
+        for name in (*parameters.Penalties, "clip_value", "agc_eps"):
+            if parameters.on_gpu(h[name]):
+                raise TypeError(
+                    f"{name} is an array on a GPU; expected a number, or a schedule: only the rule's own may be"
+                )
         return values
 
     def _core_values(self, h: dict) -> dict:
@@ -338,63 +374,20 @@ class Optimizer:
         """Everything a later step depends on but the parameters: flat, named, the arrays themselves and one of scalars.
 
         `memory` holds a row (steps done, what the rule multiplies up) for each group, `tensor_memory` what a rule such as
-        NovoGrad remembers of each array.
+        NovoGrad remembers of each array, `schedule.…` what a schedule that listens has heard.
         """
-        made = self._require_bound()
-        state: dict[str, Any] = {"memory": np.array(made.memory, "float64").reshape(-1, 2)}
-        if self._rule["layerwise"]:
-            state["tensor_memory"] = np.array(made.tensor_memory, "float64")
-        for slot, own in zip(self._slots, self._axes):
-            state |= {f"{kind}.{slot.name}": array for kind, array in own.items()}
-        kept = {kind: arrays for kind, arrays in self.state.items() if kind != "direction"}
-        for kind, arrays in [*kept.items(), ("average", self._averages or [])]:
-            for slot, array in zip(self._slots, arrays):
-                if array is not None:
-                    state[f"{kind}.{slot.name}"] = array
-        return state
+        return saved.collect(self)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, given: dict[str, Any]) -> None:
         """Takes over a state_dict() of an equal optimizer. What does not fit is listed in an error, and nothing is changed."""
-        made = self._require_bound()
-        own = self.state_dict()
-        wrong = [f"{name} is missing" for name in own if name not in state]
-        wrong += [f"{name} is not known" for name in state if name not in own]
-        for name in own.keys() & state.keys():
-            array, given = own[name], state[name]
-            if tuple(array.shape) != tuple(given.shape):
-                wrong.append(f"{name} has shape {tuple(given.shape)}, expected {tuple(array.shape)}")
-            elif parameters.dtype_name(array) != parameters.dtype_name(given):
-                wrong.append(
-                    f"{name} has dtype {parameters.dtype_name(given)}, expected {parameters.dtype_name(array)}"
-                )
-        if wrong:
-            raise ValueError(f"the state does not fit this {type(self).__name__}: " + "; ".join(sorted(wrong)))
-        for name, array in own.items():
-            if name == "tensor_memory":
-                made.tensor_memory = [float(x) for x in state[name]]
-            elif name != "memory":
-                parameters.assign(array, state[name])
-        memory = np.asarray(state["memory"])
-        made.memory = [(float(step), float(product)) for step, product in memory]
-        self._steps = int(memory[0, 0])
+        saved.load(self, given)
 
     def config(self) -> dict[str, Any]:
-        """Plain data from which `brazen.optim.from_config` makes this optimizer again; the parameters are bound anew."""
+        """Plain data from which `brazen.optim.from_config` makes this optimizer again; the parameters are bound anew.
 
-        def plain(name, value):
-            if isinstance(value, tuple | list):
-                return [plain(name, v) for v in value]
-            if hasattr(value, "config"):
-                return value.config()
-            if callable(value) or parameters.is_array(value):
-                raise TypeError(
-                    f"{name} is {type(value).__name__}, which has no config(); give a schedule of brazen.schedules"
-                )
-            return value
-
-        given = {n: v for n, v in self.defaults.items() if v != {**self.hyper, **GROUP_OPTIONS}[n]}
-        given |= {n: v for n, v in self.options.items() if v != STEP_OPTIONS[n]}
-        return {"rule": self.name, **{n: plain(n, v) for n, v in given.items()}}
+        `groups` holds what each parameter group sets for itself; it is applied to the groups that are bound.
+        """
+        return saved.config(self)
 
 
 registry: dict[str, type[Optimizer]] = {}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
 import sys
 from collections.abc import Mapping
@@ -89,6 +90,26 @@ def read_groups(params) -> tuple[list[Slot], list[dict]]:
     return slots, own
 
 
+def excluded_from(slot: Slot, exclude) -> frozenset[str]:
+    """The options that leave this parameter alone.
+
+    >>> excluded_from(Slot("dense.bias", [np.zeros(3)], 0, 0), {"weight_decay": ["*bias"], "ema": ["*kernel"]})
+    frozenset({'weight_decay'})
+    """
+    if not isinstance(exclude, dict):
+        exclude = dict.fromkeys(("weight_decay", "l1", "l2"), exclude or ())
+    array = slot.array
+
+    def matches(patterns):
+        patterns = [patterns] if isinstance(patterns, str | int) else patterns
+        return any(array.ndim <= p if isinstance(p, int) else fnmatch.fnmatch(slot.name, p) for p in patterns)
+
+    unknown = exclude.keys() - set(Excludable)
+    if unknown:
+        raise ValueError(f"exclude names {', '.join(sorted(unknown))}; expected options of {', '.join(Excludable)}")
+    return frozenset(option for option, patterns in exclude.items() if matches(patterns))
+
+
 def flatten(tree, slots: list[Slot], what: str):
     """The leaves of `tree`, in the order of the slots; a flat list or tuple is taken as it is."""
     if isinstance(tree, list | tuple) and (not tree or is_array(tree[0])):
@@ -165,13 +186,43 @@ def filled(array, dtype: str | None, value: float):
     return made
 
 
-def filled_as(array, shape: tuple[int, ...]):
-    """Zeros of another shape, in the type that `array` is computed in."""
-    dtype = "float64" if dtype_name(array) == "float64" else "float32"
-    if library_of(array) == "torch":
+def filled_as(array, shape: tuple[int, ...], dtype: str | None = None, value: Any = 0):
+    """`value` in another shape, in the type that `array` is computed in unless another is given."""
+    dtype = dtype or ("float64" if dtype_name(array) == "float64" else "float32")
+    library = library_of(array)
+    if library == "torch":
         torch = sys.modules["torch"]
-        return torch.zeros(shape, dtype=getattr(torch, dtype), device=array.device)
-    return np.zeros(shape, dtype)
+        made = torch.empty(shape, dtype=getattr(torch, dtype), device=array.device)
+        made[...] = torch.as_tensor(value, dtype=made.dtype, device=made.device)
+        return made
+    if library != "numpy":
+        cupy = sys.modules[library]
+        with array.device:
+            made = cupy.empty(shape, dtype)
+            made[...] = cupy.asarray(np.asarray(value, dtype))
+        return made
+    made = np.zeros(shape, dtype)
+    if np.any(value):
+        made[...] = value
+    return made
+
+
+def on_host(array) -> bool:
+    """Whether the CPU can read it."""
+    library = library_of(array)
+    return library == "numpy" or (library == "torch" and array.device.type == "cpu") or library not in ("torch", "cupy")
+
+
+def on_gpu(value) -> bool:
+    return is_array(value) and not on_host(value)
+
+
+def to_host(array) -> np.ndarray:
+    """As NumPy's, after everything that is still to be written to it."""
+    library = library_of(array)
+    if library == "torch":
+        return array.detach().cpu().numpy()
+    return array.get() if library == "cupy" else np.asarray(array)
 
 
 def assign(target, source) -> None:
@@ -179,11 +230,13 @@ def assign(target, source) -> None:
     library = library_of(target)
     if library == "torch":
         torch = sys.modules["torch"]
-        target.copy_(source if isinstance(source, torch.Tensor) else torch.from_numpy(np.array(source)))
-    elif library == "numpy" or library_of(source) == library:
+        target.copy_(source if isinstance(source, torch.Tensor) else torch.from_numpy(np.array(to_host(source))))
+    elif library_of(source) == library:
         target[...] = source
+    elif library == "numpy":
+        target[...] = to_host(source)
     else:
-        target[...] = sys.modules[library].asarray(source)
+        target[...] = sys.modules[library].asarray(to_host(source))
 
 
 def copy_of(array, dtype: str | None = None):

@@ -10,7 +10,6 @@ import contextlib
 
 from .optimizer import Optimizer
 from .parameters import assign, copy_of
-from .settings import resolve
 
 
 def _any(groups, name) -> bool:
@@ -54,7 +53,7 @@ class SGD(Optimizer):
         arrays = [slot.array for slot in self._slots]
         before = [copy_of(array) for array in arrays]
         for slot, array, velocity in zip(self._slots, arrays, self.state.get("momentum_buffer", ())):
-            array += (resolve(self.groups[slot.group]["momentum"], self.steps) * velocity).astype(array.dtype)
+            array += (self.value_of("momentum", slot.group) * velocity).astype(array.dtype)
         try:
             yield
         finally:

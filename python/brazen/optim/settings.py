@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 # Options of every rule: what a group may set for itself, and what holds for a whole step.
@@ -28,6 +29,7 @@ STEP_OPTIONS: dict[str, Any] = {
     "report_norms": False,
     "exclude": None,
     "state_dtype": None,
+    "stochastic_rounding": None,
 }
 # Of one hyper-parameter: the smallest value accepted, and the smallest not accepted.
 _BOUNDS = {
@@ -38,11 +40,18 @@ _BOUNDS = {
 _CHOICES = {"eps_mode": ("inside", "outside", "none"), "initial": (None, "zero", "gradient")}
 
 
-def resolve(value, step: int):
-    """A hyper-parameter's value at a step: a schedule is called with the number of steps done."""
+def resolve(value, step: Callable[[], int], epoch: int | None = None, name: str = ""):
+    """A hyper-parameter's value: a schedule is called with the number of steps done, or with the epoch if it counts those."""
     if callable(value):
-        return value(step)
-    return tuple(resolve(v, step) for v in value) if isinstance(value, tuple | list) else value
+        if getattr(value, "unit", "step") != "epoch" or hasattr(value, "state_dict"):
+            return value(step())
+        if epoch is None:
+            raise ValueError(
+                f"{name} is a schedule of epochs, and the optimizer was not told the epoch; "
+                f"set optimizer.epoch at the start of each, or give the schedule unit='step'"
+            )
+        return value(epoch)
+    return tuple(resolve(v, step, epoch, name) for v in value) if isinstance(value, tuple | list) else value
 
 
 def check_value(name: str, value) -> None:
@@ -51,7 +60,7 @@ def check_value(name: str, value) -> None:
             check_value(name, item)
     elif name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, _CHOICES[name]))}")
-    elif name in _BOUNDS and not callable(value) and value is not None:
+    elif name in _BOUNDS and not callable(value) and value is not None and not hasattr(value, "dtype"):
         low, high = _BOUNDS[name]
         if isinstance(value, str) or not low <= value < high:
             upper = "" if high == math.inf else f" and below {high}"

@@ -18,7 +18,6 @@ from ..data import as_batch
 from ..metrics import Metric, get
 from ..metrics.base import to_host
 from ..nn.network import Sequential
-from ..optim.settings import resolve
 from .evaluation import evaluate
 from .fitting import Fit
 from .inputs import one_shot_error, source
@@ -157,7 +156,7 @@ class Trainer:
     @property
     def lr(self) -> float:
         """The learning rate of the first group now; setting it sets it in all groups."""
-        return float(resolve(self.optimizer.groups[0]["lr"], self.optimizer.steps))
+        return float(self.optimizer.value_of("lr"))
 
     @lr.setter
     def lr(self, value) -> None:

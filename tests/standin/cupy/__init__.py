@@ -10,7 +10,8 @@ import numpy as _np
 from . import cuda
 
 __version__ = "standin"
-__all__ = ["asarray", "asnumpy", "cuda", "empty", "ndarray"]
+__all__ = ["asarray", "asnumpy", "cuda", "empty", "float32", "hypot", "ndarray", "ones", "random", "zeros"]
+float32 = _np.float32
 
 
 class _Pointer:
@@ -100,9 +101,7 @@ class ndarray:
     def get(self):
         return self._host.copy()
 
-    # What the self-test's own lines do with arrays, results on this device again.
-    def astype(self, dtype):
-        return asarray(self._host.astype(dtype))
+    # Arithmetic of the user's own loop and of the self-test: NumPy's, results on this device again.
 
     def copy(self):
         return asarray(self._host)
@@ -113,17 +112,73 @@ class ndarray:
     def __abs__(self):
         return asarray(abs(self._host))
 
-    def __add__(self, other):
-        return asarray(self._host + (other._host if isinstance(other, ndarray) else other))
+    @property
+    def T(self):
+        return self.transpose()
 
-    def __mul__(self, other):
-        return asarray(self._host * other)
+    def astype(self, dtype):
+        return on_device(self._host.astype(dtype))
 
-    def __truediv__(self, other):
-        return asarray(self._host / other)
+    def sum(self, axis=None):
+        return _made(self._host.sum(axis=axis))
 
-    def __mod__(self, other):
-        return asarray(self._host % other)
+    def clip(self, low, high):
+        return on_device(self._host.clip(low, high))
+
+    def __float__(self):
+        return float(self._host)
+
+    def __bool__(self):
+        return bool(self._host)
+
+    def __matmul__(self, other):
+        return _made(self._host @ other._host)
+
+    def __iadd__(self, other):
+        self._host[...] += other._host if isinstance(other, ndarray) else other
+        return self
+
+
+def _made(host):
+    return on_device(_np.asarray(host))
+
+
+def _operator(name):
+    def apply(self, other):
+        return _made(getattr(self._host, name)(other._host if isinstance(other, ndarray) else other))
+
+    return apply
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow", "mod"):
+    for _form in (f"__{_name}__", f"__r{_name}__"):
+        setattr(ndarray, _form, _operator(_form))
+
+
+def ones(shape, dtype=float):
+    return on_device(_np.ones(shape, dtype))
+
+
+def zeros(shape, dtype=float):
+    return on_device(_np.zeros(shape, dtype))
+
+
+def hypot(a, b):
+    return _made(_np.hypot(a._host, b._host))
+
+
+class _Generator:
+    """CuPy's numbers are others; those of NumPy serve here."""
+
+    def __init__(self, seed):
+        self._host = _np.random.default_rng(seed)
+
+    def standard_normal(self, size, dtype=float):
+        return on_device(self._host.standard_normal(size, dtype=dtype))
+
+
+class random:
+    default_rng = _Generator
 
 
 def empty(shape, dtype=float, order="C"):

@@ -32,6 +32,7 @@ from .functions import (
 )
 from .layerwise import LAMB, LARS, NovoGrad
 from .momentum import ASGD, SGD, Lion, Rprop
+from .rounding import rounded_randomly
 from .rule import Report, Rule, rules
 from .successors import AdaBelief, Adan, AdEMAMix, Yogi
 
@@ -39,7 +40,7 @@ __all__ = [
     "AMSGrad", "ASGD", "AdEMAMix", "AdaBelief", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax",
     "Adan", "LAMB", "LARS", "Lion", "NAdam", "NovoGrad", "RAdam", "RMSprop", "Report", "Rprop", "Rule", "SGD", "SM3",
     "Yogi", "add_l1", "add_l2", "agc", "all_finite", "clip_factor", "clip_grad_norm", "clip_grad_value",
-    "ema_update", "functions", "get", "global_norm", "max_norm", "names", "norm", "scale_and_check", "unit_norms",
+    "ema_update", "functions", "get", "global_norm", "max_norm", "names", "norm", "rounded_randomly", "scale_and_check", "unit_norms",
 ]  # fmt: skip
 
 
