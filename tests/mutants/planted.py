@@ -41,6 +41,60 @@ PLANTED = {
         ("(u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded", "rounded"),
         ("magnitude >= (143u << 23) ? 0x7c00u : normal", "magnitude >= (143u << 23) ? 0x7bffu : normal"),
     ],
+    "csrc/formulas/batch_norm.h": [
+        ("unbiased && moments.count > 1 ? moments.count - 1 : moments.count;", "unbiased ? moments.count : moments.count - 1;"),
+        ("T(shift - (moments.mean - double(center)) * factor)", "T(shift + (moments.mean - double(center)) * factor)"),
+        ("sums.product - rest * sums.grad;", "sums.product;"),
+        ("T(-factor * sums.grad / moments.count - rest * slope)", "T(-factor * sums.grad / (moments.count - 1) - rest * slope)"),
+        ("1.0 / math::sqrt(moments.squares / moments.count + epsilon)", "1.0 / (math::sqrt(moments.squares / moments.count) + epsilon)"),
+    ],
+    "csrc/formulas/normalization.h": [
+        ("math::fma(distance, row.low, row.rest)", "row.rest"),
+        ("centred ? T(-factor * (sums.grad / count)) : T(0)", "T(-factor * (sums.grad / count))"),
+    ],
+    "csrc/formulas/dropout.h": [
+        ("return kept ? value * scale : T(0);", "return value * (kept ? scale : T(0));"),
+        ("kept ? math::fma(value, scale, kept_shift) : dropped;", "kept ? value * scale : dropped;"),
+        ("value * math::fma(normal, deviation, T(1))", "value * math::fma(normal, deviation * deviation, T(1))"),
+    ],
+    "csrc/formulas/random.h": [
+        ("(16 * (index % 2)) & 0xffffu", "(16 * (1 - index % 2)) & 0xffffu"),
+        ("low += 0x9E3779B9u, high += 0xBB67AE85u;", "low += 0xBB67AE85u, high += 0x9E3779B9u;"),
+        ("float(even) * 0x1p-32f + 0x1p-33f", "float(even) * 0x1p-32f"),
+        ("quarter = (turn + 0x200000u) >> 22;", "quarter = turn >> 22;"),
+    ],
+    "csrc/formulas/losses.h": [
+        ("return target == 0 ? T(0) : target * distance;", "return target * distance;"),
+        ("label < 0 || label >= classes ? kBadLabel", "label < 0 || label > classes ? kBadLabel"),
+        ("return counted == 0 ? 0.0 : 1.0 / counted;", "return 1.0 / counted;"),
+        ("return excess > 0 ? T(1) : excess;", "return excess >= 0 ? T(1) : excess;"),
+        ("return distance <= threshold ? T(0) : T(1);", "return distance < threshold ? T(0) : T(1);"),
+        ("delta * (size - T(0.5) * delta)", "delta * (size - delta)"),
+    ],
+    "csrc/cpu/chain.cpp": [
+        ("if (noise_ >= 0 && chain_.noise != Noise::add) {", "if (noise_ >= 0) {"),
+        ("kernels_.add[type_](argument, in[add_], argument_tile, n);", ""),
+        ("void* const target = chain_.has_dadd || !has_dx_stage ? out[0] : work;", "void* const target = out[0];"),
+    ],
+    "csrc/cpu/noise.cpp": [
+        ("entry.first_block != block || entry.stride != block_stride || entry.n < n ||", "entry.first_block != block || entry.n < n ||"),
+        ("drawn.words) + first % kPiecesPerBlock;", "drawn.words);"),
+        ("kernels.draw_pieces(key, first, 0, 1, tile);\n    for (int64_t i = 1;", "kernels.draw_pieces(key, first, 1, n, tile);\n    for (int64_t i = n;"),
+    ],
+    "csrc/cpu/row_panels.h": [
+        ("count_ = std::min({together_, inner_ - row % inner_, end_ - row});", "count_ = std::min({together_, inner_, end_ - row});"),
+        ("count_ = std::min({together_, inner_ - row % inner_, end_ - row});", "count_ = std::min({together_, inner_ - row % inner_});"),
+        ("return row >= first_ && row < first_ + count_;", "return row >= first_ && row <= first_ + count_;"),
+    ],
+    "csrc/cpu/row_losses.cpp": [
+        ("    gradient.finish();\n", ""),
+        ("if (label == kBadLabel && bad < 0) bad = start + i;", "if (label == kBadLabel) bad = start + i;"),
+    ],
+    "csrc/bindings/chain.cpp": [
+        ("const bool stored = computed && chain.has_dadd && !is_16_bit(dy.dtype) && ", "const bool stored = computed && chain.has_dadd && "),
+        ("strides[d] = shape[d] == 1 ? 0 : stride;", "strides[d] = stride;"),
+        ("    if (arguments.chain.add_after) require_no_partial_overlap(out, out_argument, after, \"add_after\");\n", ""),
+    ],
     "csrc/cpu/convert.h": [
         ("for (; i < n; ++i) to[i] = from_bfloat16(from[i]);", "for (; i + 1 < n; ++i) to[i] = from_bfloat16(from[i]);"),
         ("for (; i < n; ++i) to[i] = to_float16(from[i]);", "for (; i < n; ++i) to[i] = uint16_t(to_float16(from[i]) + 1);"),
@@ -58,7 +112,7 @@ PLANTED = {
     "csrc/cpu/tiles.h": [
         ("offset_ += position_[d] * operand.strides[d];", "offset_ += position_[d] * (operand.strides[d] & 0x7fffffff);"),
         ("const int64_t left = layout_.shape[last] - position_[last];", "const int64_t left = layout_.shape[last];"),
-        ("} else if (stride == 0) {\n      Unit value;\n      memcpy(&value, from, sizeof(Unit));\n      for (int64_t i = 0; i < length; ++i) tile[i] = value;", "} else if (stride == 0) {\n      memcpy(tile, from, length * sizeof(Unit));"),
+        ("moves.repeat[kind](&value, tile, length);", "memcpy(tile, from, length * sizeof(Unit));"),
         ("offset_ -= position_[axis] * operand_.strides[axis];", "offset_ -= (position_[axis] - 1) * operand_.strides[axis];"),
     ],
     "csrc/cpu/pass.cpp": [
@@ -75,7 +129,7 @@ PLANTED = {
         ("return 1 + (size - first + length - 1) / length;", "return 1 + (size - first) / length;"),
     ],
     "csrc/cpu/reduction.cpp": [
-        ("std::min<int64_t>(kChunkRows, rows - start)", "std::min<int64_t>(kChunkRows, rows)"),
+        ("return std::min<int64_t>(kChunkRows, rows_ - start(work));", "return std::min<int64_t>(kChunkRows, rows_);"),
         ("const float rounded = static_cast<float>(sum);", "const float rounded = static_cast<float>(sum + 0x1p-24 * sum);"),
     ],
     "csrc/core/layout.h": [
@@ -106,7 +160,7 @@ PLANTED = {
         ("  normalize_axis(wanted, x.ndim, \"prelu\");\n", ""),
         ("alpha.view.shape[0] != x.shape[at]", "false"),
         ("return {at, x.shape[at] / 2, 2, true};", "return {x.ndim - 1, x.shape[at] / 2, 2, true};"),
-        ("execute(describe_alpha_sum(dy, x, alpha, dalpha.data), x);\n", ""),
+        ("execute(describe_alpha_sum(dy, x, alpha, dalpha.data), call, x);\n", "execute(call, x);\n"),
     ],
     "csrc/bindings/kernel.cpp": [
         ("require_shape(dy, dy_argument, x.ndim, x.shape, \"the shape of x\");", ""),

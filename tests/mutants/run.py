@@ -55,7 +55,8 @@ UNITS = {
 }
 
 # Headers whose code runs outside of the kernels too; the units there that include them are compiled again.
-DRIVERS_RUN = {"csrc/formulas/reduction.h", "csrc/core/layout.h"}
+DRIVERS_RUN = {"csrc/core/layout.h"}
+DRIVERS_RUN |= {f"csrc/formulas/{name}.h" for name in ("batch_norm", "losses", "normalization", "reduction")}
 
 
 # Cheapest first; the first that fails has caught the bug.
@@ -64,6 +65,8 @@ CHECKS = {
     "registry": ["-m", "pytest", "-q", "tests/test_registry.py", "tests/test_reduction.py"],
     "conversion": ["-m", "pytest", "-q", "tests/test_conversion.py", "tests/test_golden.py"],
     "errors": ["-m", "pytest", "-q", "tests/test_errors.py", "tests/test_domains.py"],
+    "families": ["-m", "pytest", "-q", "tests/test_dropout_bits.py", "tests/test_losses.py", "tests/test_softmax.py",
+                 "tests/test_chain.py", "tests/test_chain_bits.py"],
     "layouts": ["-m", "pytest", "-q", "tests/test_layouts.py"],
     "values": ["-m", "pytest", "-q", "tests/test_special_values.py", "tests/test_gradients.py"],
     "sizes": ["-m", "pytest", "-q", "tests/test_sizes.py"],
