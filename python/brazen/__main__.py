@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The command line: `python -m brazen info | selftest | bench | demo`, and `--version`. Each command lives in its own module."""
+"""The command line: `python -m brazen info | selftest | bench | demo | train`, and `--version`. Each command lives in its own module."""
 
 from __future__ import annotations
 
@@ -36,14 +36,22 @@ def run_demo(arguments: list[str]) -> int:
     return main(arguments)
 
 
-COMMANDS = {"info": show_info, "selftest": run_selftest, "bench": run_bench, "demo": run_demo}
+def run_train(arguments: list[str]) -> int:
+    from .train.job import main
+
+    return main(arguments)
+
+
+COMMANDS = {"info": show_info, "selftest": run_selftest, "bench": run_bench, "demo": run_demo, "train": run_train}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     parser = argparse.ArgumentParser("brazen", description="Fused training kernels for NumPy and CuPy arrays.")
     parser.add_argument(
-        "command", choices=COMMANDS, help="info: the doctor; selftest: every op checked here; bench; demo"
+        "command",
+        choices=COMMANDS,
+        help="info: the doctor; selftest: every op checked here; bench; demo; train: your data, by a config",
     )
     parser.add_argument("--version", action="version", version=f"brazen {__version__}")
     given = sys.argv[1:] if arguments is None else arguments
