@@ -147,7 +147,7 @@ class Fit:
         trainer._batch_loss = loss
         self.history.note(loss)
         if self._heard_before:
-            logs = Logs(lambda: {"grad_norm": functions.global_norm(list(model.grads.values())) / scale})
+            logs = Logs(lambda: {"grad_norm": float(functions.global_norm(list(model.grads.values()))) / scale})
             self.callbacks.tell("before_optimizer_step", trainer.steps, logs)
         report = trainer.optimize(optimizer, 1.0 if loss_scale is None else loss_scale)
         step = trainer.steps

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy
 
-from .. import _core
 from .._random import namespace
+from ..optim import functions
 
 
 class Regularizer:
@@ -36,16 +36,18 @@ class Regularizer:
             if (self.biases or array.ndim > 1) and not any(fnmatch.fnmatch(name, pattern) for pattern in self.exclude)
         ]
 
-    def penalty(self, params: dict[str, Any]) -> float:
-        """The penalty of these weights."""
-        chosen, total = self.penalized(params), 0.0
+    def penalty(self, params: dict[str, Any]) -> Any:
+        """The penalty of these weights; of arrays on a device an array there, which nothing waits for."""
+        chosen = self.penalized(params)
+        total: Any = 0.0
         if self.l2 and chosen:
-            if all(isinstance(array, numpy.ndarray) for array in chosen):
-                total += 0.5 * self.l2 * float(_core.tensor_norm(chosen)[0])
-            else:
-                total += 0.5 * self.l2 * sum(float((array.astype("float64") ** 2).sum()) for array in chosen)
+            norm = functions.global_norm(chosen)
+            norm = norm.reshape(()) if hasattr(norm, "reshape") else norm
+            total = total + 0.5 * self.l2 * norm * norm
         if self.l1:
-            total += self.l1 * sum(float(namespace(array).abs(array).sum(dtype="float64")) for array in chosen)
+            for array in chosen:
+                size = namespace(array).abs(array).sum(dtype="float64")
+                total = total + self.l1 * (float(size) if isinstance(array, numpy.ndarray) else size)
         return total
 
     def config(self) -> dict[str, Any]:
