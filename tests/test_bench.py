@@ -188,7 +188,7 @@ def test_an_absent_peer_is_named_with_what_installs_it(monkeypatch):
     present, absent = peers.choose(["torch", "jax"])
     assert present == [] and absent == [
         "torch: not installed; pip install 'brazen[peers]'",
-        "jax: not installed; pip install jax",
+        "jax: not installed; pip install 'brazen[jax]'",
     ]
 
 

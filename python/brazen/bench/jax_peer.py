@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What JAX calls for each activation, under jit. Its arrays are immutable: only fresh results can be compared."""
+"""What JAX calls for each activation and for dropout, under jit. Its arrays are immutable: only fresh results compare."""
 
 from __future__ import annotations
 
@@ -40,3 +40,35 @@ def sides(name: str, direction: str, x, dy) -> dict[str, list[Side]]:
     side = Side(f"f({', '.join(names)}).block_until_ready()", f=compiled, **names)
     side()  # compiles
     return {"allocating": [side]}
+
+
+# JAX's own generator, and those it offers as faster.
+_GENERATORS = ("threefry2x32", "rbg", "unsafe_rbg")
+
+
+def dropout(x, rate: float, direction: str) -> list[Side]:
+    """A mask from each of JAX's generators and its use in one jitted function; backward, from a mask that is stored."""
+    import jax
+
+    array, keep = jax.numpy.asarray(x), 1 - rate
+
+    @jax.jit
+    def drop(key, x):
+        return jax.numpy.where(jax.random.bernoulli(key, keep, x.shape), x / keep, 0)
+
+    @jax.jit
+    def drop_again(mask, dy):
+        return jax.numpy.where(mask, dy / keep, 0)
+
+    if direction == "backward":
+        mask = jax.random.bernoulli(jax.random.key(0), keep, x.shape)
+        found = [Side("f(mask, dy).block_until_ready()", f=drop_again, mask=mask, dy=array)]
+    else:
+        found = []
+        for generator in _GENERATORS:
+            key = jax.random.key(0, impl=generator)
+            found.append(Side("f(key, x).block_until_ready()", f=drop, key=key, x=array))
+            found[-1].note = f"  # {generator}"
+    for side in found:
+        side()  # compiles
+    return found

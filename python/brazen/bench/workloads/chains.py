@@ -55,7 +55,9 @@ def _dropout(direction: str):
                               scale=1 / (1 - _RATE))]  # fmt: skip
             found["torch"] = {"best": sides}
         if "jax" in peers:
-            found["jax"] = {"best": [_jax_dropout(x)]}
+            from .. import jax_peer
+
+            found["jax"] = {"best": jax_peer.dropout(x, _RATE, direction)}
         if "reference" in peers:
             own = reference.dropout if direction == "forward" else reference.dropout.backward
             found["reference"] = {"best": [Side("f(x, rate, seed=7, step=3)", f=own, x=x, rate=_RATE)]}
@@ -63,19 +65,6 @@ def _dropout(direction: str):
         return Case("dropout", direction, "float32", x.size, 2 * x.nbytes, ours, check, found)
 
     return make
-
-
-def _jax_dropout(x: np.ndarray) -> Side:
-    import jax
-
-    @jax.jit
-    def drop(key, x):
-        keep = jax.random.bernoulli(key, 1 - _RATE, x.shape)
-        return jax.numpy.where(keep, x / (1 - _RATE), 0)
-
-    key, array = jax.random.key(0), jax.numpy.asarray(x)
-    drop(key, array).block_until_ready()
-    return Side("f(key, x).block_until_ready()", f=drop, key=key, x=array)
 
 
 def _transformer(peers: tuple[str, ...], shape: tuple[int, ...]) -> Case:
