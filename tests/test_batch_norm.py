@@ -308,3 +308,25 @@ def test_at_least_as_exact_as_torch(torch, shape, order):
     y, _ = bz.batch_norm(x, scale, shift, *running, training=False)
     exact, _ = reference(wide(x), wide(scale), wide(shift), *truth, training=False)
     compare(y, layer(torch.from_numpy(x)).detach().numpy(), exact, "inference")
+
+
+@pytest.mark.parametrize("shape", [(70_001, 3), (2, 70_001), (70_001, 2, 2), (2, 70_001, 3)])
+def test_more_than_65535_samples_or_channels(shape):
+    problem = Problem(shape, "float32", CHAINS[4])
+    given = problem.results()
+    assert_close(given, problem.results(reference, convert=wide), shape)
+    assert_same(problem.results(change=channels_last), given, shape)
+
+
+@pytest.mark.slow
+def test_more_than_2_to_the_31_elements():
+    """A batch whose samples share their memory: counts and means that went through 32 bits would be wrong."""
+    one = samples.ordinary((1, 3, 32, 1024), "float32", 1)
+    samples_in_all = (1 << 31) // one.size + 7
+    x = np.broadcast_to(one, (samples_in_all, *one.shape[1:]))
+    moments = bz.batch_norm.statistics(x)
+    part = bz.batch_norm.statistics(one)
+    assert (moments[0] == samples_in_all * part[0]).all() and moments[0].sum() > 1 << 31
+    rounding = 64 * tolerance("float64").unit  # a float64 tree over chunks that are the same 32 again and again
+    assert np.allclose(moments[1], part[1], rtol=0, atol=rounding * np.abs(one).max())
+    assert np.allclose(moments[2] / samples_in_all, part[2], rtol=rounding, atol=0)
