@@ -158,7 +158,7 @@ def test_the_command_writes_and_merges(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["frobenius"], "unknown operation frobenius; the operations are batch_norm"),
+        (["frobenius"], "unknown operation frobenius; the operations are adabelief"),
         (["relu", "--peer", "frobenius"], "unknown peer frobenius; the peers are reference, torch"),
         (["--peer", "relu"], "--peer relu names no peer; the peers are reference, torch"),
         (["relu", "--json", "nowhere/run.json"], "--json: the folder nowhere does not exist"),

@@ -52,7 +52,7 @@ def test_a_dry_run_lists_every_step_with_its_purpose(stage, tmp_path):
 
 def test_an_unknown_step_is_refused(tmp_path):
     done = run("prove", str(tmp_path), "--dry-run", "--only", "everything")
-    assert done.returncode == 1 and "it has table_cupy" in done.stderr
+    assert done.returncode == 1 and "it has optimizers, table_cupy" in done.stderr
 
 
 def test_without_a_gpu_it_says_so(tmp_path):

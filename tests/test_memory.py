@@ -151,3 +151,24 @@ def test_broadcast_beyond_2_to_the_31_needs_no_memory_of_its_own():
     wide = np.broadcast_to(np.zeros(1, "float32"), (1 << 33,))
     with pytest.raises(ValueError, match=r"relu: out has shape \(4,\); expected \(8589934592,\)"):
         bz.relu(wide, out=np.zeros(4, "float32"))
+
+
+NEEDED_BY_A_STEP = 6 << 30  # bfloat16 weights of 4.3 GB; the gradient is one row, seen again and again
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(
+    psutil.virtual_memory().available < NEEDED_BY_A_STEP, reason=f"needs {NEEDED_BY_A_STEP >> 30} GiB of free memory"
+)
+def test_a_step_of_more_than_2_to_the_31_elements():
+    half = samples.DTYPES["bfloat16"]
+    rows, columns = (1 << 19) + 1, 1 << 12
+    weights = np.zeros((rows, columns), half)
+    row = np.linspace(-2, 2, columns, dtype="float32").astype(half)
+    report = bz.optim.SGD([weights], lr=0.5, skip_nonfinite=True).step([np.broadcast_to(row, weights.shape)])
+    expected = (np.float32(-0.5) * row.astype("float32")).astype(half)
+    for place in (0, 1, (1 << 18) - 1, 1 << 18, (1 << 19) - 1, 1 << 19):
+        assert (weights[place] == expected).all(), place
+    square = float((row.astype("float64") ** 2).sum()) * rows
+    assert not report.skipped and abs(report.grad_norm**2 / square - 1) < 1e-6

@@ -21,7 +21,7 @@ template <class T>
 std::vector<double> unit_squares(const KernelTable& table, const T* x, int64_t size, const UnitView& view) {
   std::vector<double> sums(view.units);
   if (view.inner == 1) {
-    column_sums(table, x, size / view.units, view.units, sums.data());
+    column_sums(table, x, size / view.units, view.units, view.units, sums.data());
     return sums;
   }
   const int64_t runs = size / (view.units * view.inner);

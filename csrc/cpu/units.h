@@ -20,17 +20,18 @@ double sum_of_squares(const KernelTable& table, const T* x, int64_t n) {
   return merge_chunks(partials.data(), static_cast<int64_t>(partials.size()), 1);
 }
 
+// Of the first `width` of `columns` columns.
 template <class T>
-void column_sums(const KernelTable& table, const T* x, int64_t rows, int64_t columns, double* sums) {
+void column_sums(const KernelTable& table, const T* x, int64_t rows, int64_t columns, int64_t width, double* sums) {
   const int64_t chunks = chunk_count(rows);
   std::vector<double> partials(chunks * kColumns);
-  for (int64_t first = 0; first < columns; first += kColumns) {
-    const int64_t width = std::min<int64_t>(kColumns, columns - first);
+  for (int64_t first = 0; first < width; first += kColumns) {
+    const int64_t strip = std::min<int64_t>(kColumns, width - first);
     for (int64_t chunk = 0; chunk < chunks; ++chunk)
       table.factored->column_squares[sizeof(T) == 8](x + chunk * kChunkRows * columns + first,
                                                      std::min<int64_t>(kChunkRows, rows - chunk * kChunkRows), columns,
-                                                     width, partials.data() + chunk * kColumns);
-    for (int64_t j = 0; j < width; ++j) sums[first + j] = merge_chunks(partials.data() + j, chunks, kColumns);
+                                                     strip, partials.data() + chunk * kColumns);
+    for (int64_t j = 0; j < strip; ++j) sums[first + j] = merge_chunks(partials.data() + j, chunks, kColumns);
   }
 }
 

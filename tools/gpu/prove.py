@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
+from lists import optimizers  # noqa: F401
 from stages import Skip, step
 
 SHAPES = [

@@ -19,6 +19,7 @@ _METRICS = {
     "reference": "times the reference Python's",
     "copy_fraction": "fraction of B",
     "of_copy": "time over a plain copy",
+    "microseconds": "µs",
 }
 
 
@@ -148,6 +149,15 @@ BARS = (
         "one_arch_build_seconds",
         150.0,
         at_least=False,
+    ),
+    Bar(
+        "reference-steps",
+        "optimizer steps, reference Python: geometric mean",
+        "workload",
+        "reference",
+        8.0,
+        mean=True,
+        applies=lambda row: row["case"].endswith(" step, 32 M"),
     ),
     *_of_workloads(),
 )

@@ -171,6 +171,7 @@ class Session:
         metrics |= {peer: median_ratio(times[peer], times["ours"]) for peer in sides if peer not in ("ours", "copy")}
         self._add_copy(metrics, case, times["ours"], times["copy"])
         metrics["of_copy"] = 1 / metrics["copy_fraction"]
+        metrics["microseconds"] = 1e6 * statistics.median(times["ours"])
         rounded = {key: round(value, 4) for key, value in metrics.items()}
         return {"case": name, "direction": direction, "dtype": dtype, "kind": kind, "elements": case.elements,
                 "bytes": case.bytes, "metrics": rounded, "how": how}  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..case import Case
 
-_MODULES = ("batch_norm", "chains", "checkpoints", "rows", "training")
+_MODULES = ("batch_norm", "chains", "checkpoints", "optim", "rows", "training")
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Workload:
     shape for tests.
 
     `asked` holds the bars, each a metric and the least or, with `at_most`, the most it may be: `torch`, `jax`, `reference`
-    (how many times faster we are), `copy_fraction` (the part of B reached with the case's bytes) or `of_copy` (our time
-    over a plain copy of as many bytes).
+    (how many times faster we are), `copy_fraction` (the part of B reached with the case's bytes), `of_copy` (our time
+    over a plain copy of as many bytes) or `microseconds`.
     """
 
     name: str

@@ -86,7 +86,7 @@ def _reference_step(x, labels) -> Side:
             kept.append((a, saved))
             a = y
         loss, dz = reference.softmax_cross_entropy(z, labels)
-        grads = [a.T @ dz], [dz.sum(axis=0)], [], []
+        grads: tuple[list, ...] = [a.T @ dz], [dz.sum(axis=0)], [], []
         for number in range(last - 1, -1, -1):
             of = reference.batch_norm.backward(dz @ weights[number + 1].T, kept[number][1])
             dz = of.x
