@@ -39,7 +39,7 @@ PLANTED = {
     "csrc/formulas/storage.h": [
         ("(u + 0x7fffu + ((u >> 16) & 1u)) >> 16", "(u + 0x8000u) >> 16"),
         ("(u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded", "rounded"),
-        ("magnitude >= (143u << 23) ? 0x7c00u : normal", "magnitude >= (143u << 23) ? 0x7bffu : normal"),
+        ("(113u << 23) ? subnormal : (magnitude >= (143u << 23) ? 0x7c00u", "(113u << 23) ? subnormal : (magnitude >= (143u << 23) ? 0x7bffu"),
     ],
     "csrc/formulas/batch_norm.h": [
         ("unbiased && moments.count > 1 ? moments.count - 1 : moments.count;", "unbiased ? moments.count : moments.count - 1;"),
@@ -68,16 +68,16 @@ PLANTED = {
         ("label < 0 || label >= classes ? kBadLabel", "label < 0 || label > classes ? kBadLabel"),
         ("return counted == 0 ? 0.0 : 1.0 / counted;", "return 1.0 / counted;"),
         ("return excess > 0 ? T(1) : excess;", "return excess >= 0 ? T(1) : excess;"),
-        ("return distance <= threshold ? T(0) : T(1);", "return distance < threshold ? T(0) : T(1);"),
+        ("return y == 0 ? T(0) : dy - mean;", "return dy - mean;"),
         ("delta * (size - T(0.5) * delta)", "delta * (size - delta)"),
     ],
     "csrc/cpu/chain.cpp": [
-        ("if (noise_ >= 0 && chain_.noise != Noise::add) {", "if (noise_ >= 0) {"),
+        ("parts_ = chain.center + 2 * chain.factor + 4 * chain.shift;", "parts_ = chain.center + 2 * chain.factor + 4 * (chain.shift && !backward);"),
         ("kernels_.add[type_](argument, in[add_], argument_tile, n);", ""),
-        ("void* const target = chain_.has_dadd || !has_dx_stage ? out[0] : work;", "void* const target = out[0];"),
+        ("void* dx = out[chain_.has_dadd];", "void* dx = out[0];"),
     ],
     "csrc/cpu/noise.cpp": [
-        ("entry.first_block != block || entry.stride != block_stride || entry.n < n ||", "entry.first_block != block || entry.n < n ||"),
+        ("return entry.rows[first % kPiecesPerBlock];", "return entry.rows[0];"),
         ("drawn.words) + first % kPiecesPerBlock;", "drawn.words);"),
         ("kernels.draw_pieces(key, first, 0, 1, tile);\n    for (int64_t i = 1;", "kernels.draw_pieces(key, first, 1, n, tile);\n    for (int64_t i = n;"),
     ],
@@ -88,12 +88,11 @@ PLANTED = {
     ],
     "csrc/cpu/row_losses.cpp": [
         ("    gradient.finish();\n", ""),
-        ("if (label == kBadLabel && bad < 0) bad = start + i;", "if (label == kBadLabel) bad = start + i;"),
+        ("losses[row - begin] = 0;", "losses[row - begin] = losses[0];"),
     ],
     "csrc/bindings/chain.cpp": [
         ("const bool stored = computed && chain.has_dadd && !is_16_bit(dy.dtype) && ", "const bool stored = computed && chain.has_dadd && "),
         ("strides[d] = shape[d] == 1 ? 0 : stride;", "strides[d] = stride;"),
-        ("    if (arguments.chain.add_after) require_no_partial_overlap(out, out_argument, after, \"add_after\");\n", ""),
     ],
     "csrc/cpu/convert.h": [
         ("for (; i < n; ++i) to[i] = from_bfloat16(from[i]);", "for (; i + 1 < n; ++i) to[i] = from_bfloat16(from[i]);"),
