@@ -39,13 +39,13 @@ class Case:
 
     `terms` is how many numbers of x's size, 16, may have been added or multiplied up on the way to a result of the first
     array's shape, `sums` to any other. `drawn` says that the random numbers depend on the compute type, so that the
-    reference draws them in it, `host` that the call is for arrays of the CPU alone.
+    reference draws them in it.
     """
 
     def __init__(self, label: str, shapes: list[Shape], call: Callable, expect: Callable, terms: float = 0.0,
-                 sums: float = 0.0, specials: bool = False, drawn: bool = False, host: bool = False):  # fmt: skip
+                 sums: float = 0.0, specials: bool = False, drawn: bool = False):  # fmt: skip
         self.label, self.shapes, self.call, self.expect = label, shapes, call, expect
-        self.terms, self.sums, self.specials, self.drawn, self.host = terms, sums, specials, drawn, host
+        self.terms, self.sums, self.specials, self.drawn = terms, sums, specials, drawn
 
     def arrays(self, dtype: Any) -> list[np.ndarray]:
         last = len(self.shapes) - 1  # x, but for prelu, whose alpha comes last
@@ -262,4 +262,4 @@ def _optimizers(size: int) -> Iterator[Case]:
         rule = reference.optim.get(name)
         yield Case(f"optim.{name}", [(size // 67, 67)] * 2,
                    partial(steps, lambda updated, name=name: optim.get(name)([updated]).step),
-                   partial(steps, lambda updated, rule=rule: partial(rule().step, [updated])), terms=1.0, host=True)  # fmt: skip
+                   partial(steps, lambda updated, rule=rule: partial(rule().step, [updated])), terms=1.0)  # fmt: skip
