@@ -140,7 +140,7 @@ BARS = (
         applies=lambda row: row["direction"] == "forward",
     ),
     Bar("import", "`import brazen`, ms beyond NumPy's own", "import", "extra_ms", 30.0, at_least=False),
-    Bar("wheel", "wheel with 7 architectures and PTX, MB", "build", "wheel_megabytes", 5.0, at_least=False),
+    Bar("wheel", "wheel for 7 architectures and PTX, MB", "build", "wheel_megabytes", 5.0, at_least=False),
     Bar("build", "clean CPU build on 2 cores, s", "build", "cpu_build_seconds", 90.0, at_least=False),
     Bar(
         "build-cuda",
