@@ -3,9 +3,12 @@
 
 import json
 import os
+import pathlib
+import random
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import brazen as bz
 import hostile
@@ -118,6 +121,13 @@ def test_the_makers_of_the_corpus_can_make_a_good_one(tmp_path):
     assert bz.load(tmp_path / "file")["a"].shape == (2, 2)
 
 
+@pytest.fixture
+def in_memory():
+    """A directory in memory where there is one: thousands of files are written."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as made:
+        yield pathlib.Path(made)
+
+
 SMALL = {
     "model": {"weight": np.arange(100, dtype="float32").reshape(10, 10).T, "bias": np.zeros(10, "float16")},
     "optimizer": {"step": 120, "m": np.full(60, 0.5), "lr": 1e-3, "best": float("inf")},
@@ -156,17 +166,17 @@ def other_values(byte):
 
 
 @pytest.mark.parametrize("values", [one_bit, pytest.param(other_values, marks=pytest.mark.release)])
-def test_every_changed_byte_of_a_checkpoint_is_refused(tmp_path, values):
-    path = checkpoint.write(tmp_path, 120, SMALL)
-    files = sorted((tmp_path / "step-00000120").iterdir())
+def test_every_changed_byte_of_a_checkpoint_is_refused(in_memory, values):
+    path = checkpoint.write(in_memory, 120, SMALL)
+    files = sorted((in_memory / "step-00000120").iterdir())
     assert 1500 < sum(file.stat().st_size for file in files) < 3000
     missed, tried = every_change(files, lambda: checkpoint.read(path), values)
     assert not missed and tried > 10_000
 
 
 @pytest.mark.parametrize("values", [one_bit, pytest.param(other_values, marks=pytest.mark.release)])
-def test_every_changed_byte_of_a_file_of_weights_is_refused(tmp_path, values):
-    path = tmp_path / "weights.safetensors"
+def test_every_changed_byte_of_a_file_of_weights_is_refused(in_memory, values):
+    path = in_memory / "weights.safetensors"
     bz.save(path, SMALL["model"])
     missed, tried = every_change([path], lambda: bz.load(path), values)
     assert not missed and tried > 5_000
@@ -207,3 +217,49 @@ def test_every_truncation_and_extension_is_refused(tmp_path):
                 pytest.fail(f"{file.name} of {end} instead of {len(original)} bytes was read")
         file.write_bytes(original)
     checkpoint.read(path)
+
+
+PIECES = [b"0", b"-1", b"1e999", b"9" * 30, b"null", b"true", b"[]", b"{}", b'"', b"\\", b"\\ud800", b"\xff", b"$array", b"$floats", b",",
+          b":", b"[[", b"NaN", b"F64", b"BF16", b"shape", b"a", b"\0", b" ", b'{"$float":"nan"}', b"18446744073709551616"]  # fmt: skip
+
+
+def altered(text, chance):
+    """The text with some bytes changed, left out, doubled, or replaced by something a parser may trip over."""
+    made = bytearray(text)
+    for _ in range(chance.randint(1, 4)):
+        start = chance.randrange(len(made))
+        stop = min(len(made), start + chance.choice((0, 1, 1, 2, 8)))
+        made[start:stop] = chance.choice((bytes([chance.randrange(256)]), chance.choice(PIECES), made[start:stop] * 2))
+    return bytes(made)
+
+
+@pytest.mark.parametrize("count", [3_000, pytest.param(100_000, marks=pytest.mark.release)])
+def test_random_alterations_with_their_digests_put_right(in_memory, count):
+    """Whatever stands there: a state, or CheckpointError, and no other exception."""
+    tmp_path = in_memory
+    chance, outcomes = random.Random(count), {"read": 0, "refused": 0}
+    state = {"a": np.ones((2, 3)), "b": {"$c": [1.5, None, True, 2**70], "d": [0.5] * 64, "e": float("inf")}}
+    path = tmp_path / "step-00000001"
+    checkpoint.write(tmp_path, 1, state)
+    first = (path / "manifest.jsonl").read_bytes().splitlines(keepends=True)[0]
+    data = (path / "arrays.safetensors").read_bytes()
+    stated = data[data.find(b'sha256":"') + 9 :][:64]
+    length = int.from_bytes(data[:8], "little")
+    header, rest = data[8 : 8 + length].replace(stated, hostile.ZEROS.encode()), data[8 + length :]
+    for number in range(count):
+        made, line = header, first
+        if number % 2:
+            made = altered(header.rstrip(), chance)
+        else:
+            line = altered(first[:-1], chance).replace(b"\n", b"") + b"\n"
+        blank = len(made).to_bytes(8, "little") + made + rest
+        digest = hostile.digest_of(blank).encode()
+        (path / "arrays.safetensors").write_bytes(blank.replace(hostile.ZEROS.encode(), digest, 1))
+        (path / "manifest.jsonl").write_bytes(hostile.signed(line.replace(stated, digest)))
+        for load in (lambda: checkpoint.read(path), lambda: bz.load(path / "arrays.safetensors")):
+            try:
+                load()
+                outcomes["read"] += 1
+            except checkpoint.CheckpointError:
+                outcomes["refused"] += 1
+    assert min(outcomes.values()) > count // 100, "either only nonsense was made, or nothing was changed"
