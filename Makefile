@@ -64,7 +64,7 @@ test: $(STAMPS)/install ## the whole test suite
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
-LINTED := python tests bench tools
+LINTED := python tests bench tools examples
 CPP := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
 lint: $(STAMPS)/install ## ruff, mypy, clang-format, stub

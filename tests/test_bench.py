@@ -46,7 +46,9 @@ def data(session):
 
 def test_every_operation_becomes_a_row(data):
     rows = {kind: [row for row in data["rows"] if (row["kind"] == "workload") == kind] for kind in (False, True)}
-    assert {(row["case"], row["direction"]) for row in rows[True]} == set(workloads())
+    assert {(row["case"], row["direction"]) for row in rows[True]} == {
+        key for key, workload in workloads().items() if workload.runnable
+    }
     measured = {(row["case"].partition(".")[0], row["direction"]) for row in rows[False]}
     assert measured == {(name, direction) for name in brazen.activations() for direction in ("forward", "backward")}
     expected = {

@@ -103,6 +103,107 @@ def test_dropout_in_batch_norm_is_numpy_s(torch, bt):
     assert torch.equal(first, bt.batch_norm(torch.from_numpy(x), dropout=0.5))
 
 
+NOISE = ["alpha_dropout", "drop_connect", "dropout", "gaussian_dropout", "gaussian_noise", "stochastic_depth"]
+
+
+def test_every_family_is_there(torch, bt):
+    families = [*bz.activations(), *bz.losses(), *ROW_MAPS, *NOISE, "batch_norm", "fused", "layer_norm", "rms_norm", "group_norm", "instance_norm"]  # fmt: skip
+    assert [name for name in families if not hasattr(bt, name)] == []
+    with_backward = {name for name in bz.__all__ if hasattr(getattr(bz, name), "backward")}
+    aliases = {"swish", "hard_swish"}
+    assert with_backward - aliases <= {*families}
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_noise(name, torch, bt):
+    """NumPy's numbers for a seed, PyTorch's generator without one, the same numbers in both directions."""
+    x, function = _normal((6, 4), 2), getattr(bt, name)
+    tensor = torch.from_numpy(x)
+    assert torch.autograd.gradcheck(
+        lambda t: function(t, 0.3, seed=5, step=2, site=1), [tensor.clone().requires_grad_()]
+    )
+    y = function(tensor, 0.3, seed=5, step=2, site=1)
+    assert (y.numpy() == getattr(bz, name)(x, 0.3, seed=5, step=2, site=1)).all()
+    torch.manual_seed(3)
+    first, second = function(tensor, 0.3), function(tensor, 0.3)
+    torch.manual_seed(3)
+    assert torch.equal(first, function(tensor, 0.3)) and not torch.equal(first, second)
+    assert function(tensor, 0.3, training=False) is tensor
+    with pytest.raises(TypeError, match="out is given"):
+        function(tensor, 0.3, out=tensor)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_fused_gradients(after, torch, bt):
+    x, add, later = (torch.from_numpy(_normal((5, 4), k)).requires_grad_() for k in (1, 2, 3))
+    scale, bias = (torch.from_numpy(_normal(4, k)).requires_grad_() for k in (4, 5))
+
+    def function(x, scale, bias, add, later):
+        return bt.fused(x, scale=scale, bias=bias, add=add, add_after=later if after else None, activation="gelu",
+                        dropout=0.3, seed=2)  # fmt: skip
+
+    inputs = (x, scale, bias, add, later) if after else (x, scale, bias, add, later.detach())
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradcheck(lambda x, add: bt.fused(x, add=add), (x, add))
+    (dx,) = torch.autograd.grad(function(*inputs).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="fused is differentiated twice"):
+        dx.sum().backward()
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm", "group_norm", "instance_norm"])
+def test_norm_gradients(name, torch, bt):
+    x = torch.from_numpy(_normal((3, 4, 2 if name[0] in "gi" else 1), 1)).squeeze(-1).requires_grad_()
+    given = (2,) if name == "group_norm" else ()
+    scale, shift = (torch.from_numpy(_normal(4, k)).requires_grad_() for k in (2, 3))
+    parameters = (scale,) if name == "rms_norm" else (scale, shift)
+    function = getattr(bt, name)
+    assert torch.autograd.gradcheck(lambda x, *p: function(x, *given, *p), (x, *parameters))
+    assert torch.autograd.gradcheck(lambda x: function(x, *given), (x,))
+    if name in ("layer_norm", "rms_norm"):
+        add = torch.from_numpy(_normal((3, 4), 5)).requires_grad_()
+        assert torch.autograd.gradcheck(lambda x, add, *p: function(x, *p, add=add), (x, add, *parameters))
+        y, total = function(x, add=add)
+        assert torch.equal(total, x + add) and torch.equal(y, function(x + add))
+    (dx,) = torch.autograd.grad(function(x, *given).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=f"{name} is differentiated twice"):
+        dx.sum().backward()
+
+
+def _target(torch, name):
+    if name in ("softmax_cross_entropy", "multiclass_hinge"):
+        return torch.tensor([1, 3, 0, 2, 2])
+    draw = torch.from_numpy(_normal((5, 4), 9))
+    return torch.softmax(draw, 1) if name == "kl_divergence" else torch.sigmoid(draw)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", bz.losses())
+def test_losses(name, reduction, torch, bt):
+    x, target, function = torch.from_numpy(_normal((5, 4), 1)).requires_grad_(), _target(torch, name), getattr(bt, name)
+    assert torch.autograd.gradcheck(lambda x: function(x, target, reduction=reduction), (x,))
+    loss, gradient = getattr(bz, name)(x.detach(), target, reduction=reduction)
+    ours = function(x, target, reduction=reduction)
+    assert torch.equal(ours, loss)
+    ours.sum().backward()
+    assert torch.equal(x.grad, gradient)
+    if target.is_floating_point() and name in ("mse", "mae", "huber", "half_squared", "sum_of_squares"):
+        both = (x, target.requires_grad_())
+        assert torch.autograd.gradcheck(lambda x, t: function(x, t, reduction=reduction), both)
+    elif target.is_floating_point():
+        with pytest.raises(ValueError, match=r"requires grad, and has none here; pass targets?\.detach\(\)"):
+            function(x, target.requires_grad_())
+    (dx,) = torch.autograd.grad(function(x, target.detach()).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=f"{name} is differentiated twice"):
+        dx.sum().backward()
+
+
+def test_losses_of_float16_do_not_underflow(torch, bt):
+    """The gradient of one of 2^20 elements is below float16's smallest number until a scaler's factor reaches it."""
+    x = torch.full((1024, 1024), 0.5, dtype=torch.float16).requires_grad_()
+    (bt.mse(x, torch.zeros_like(x)) * 2.0**16).backward()
+    assert x.grad.dtype is torch.float16 and torch.equal(x.grad, torch.full_like(x, 2.0**-4))
+
+
 def test_dtypes_meet(torch, bt):
     """A residual wider than x widens the sum; parameters and statistics of a 16-bit module have their own dtype back."""
     x = torch.randn(6, 4).bfloat16().requires_grad_()

@@ -108,6 +108,80 @@ def test_batch_norm_without_parameters_or_statistics(torch, bt):
             _close(ours.train(training)(x).detach(), theirs.train(training)(x).detach())
 
 
+NORMS = {
+    "LayerNorm": ((6, 8),), "RMSNorm": (8,), "GroupNorm": (3, 6), "InstanceNorm1d": (6, 1e-5, 0.1, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_are_pytorch_s(name, torch, bt):
+    theirs, ours = (getattr(module, name)(*NORMS[name]) for module in (torch.nn, bt))
+    for p in theirs.parameters():
+        torch.nn.init.uniform_(p)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(4, 6, 8)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, wanted = ours(a), theirs(b)
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    wanted.backward(dy)
+    _close(y.detach(), wanted.detach())
+    for p, q in zip([a, *ours.parameters()], [b, *theirs.parameters()]):
+        _close(p.grad, q.grad)
+    if name in ("LayerNorm", "RMSNorm"):
+        y, total = ours(x, add=x)
+        assert torch.equal(total, x + x)
+        with pytest.raises(ValueError, match="expected .* at its end"):
+            ours(torch.ones(3, 3))
+
+
+LOSSES = {
+    "CrossEntropyLoss": {"label_smoothing": 0.1}, "BCEWithLogitsLoss": {}, "MSELoss": {}, "L1Loss": {}, "HuberLoss": {"delta": 0.3},
+    "KLDivLoss": {"reduction": "batchmean"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_pytorch_s(name, torch, bt):
+    theirs, ours = (getattr(module, name)(**LOSSES[name]) for module in (torch.nn, bt))
+    x = torch.log_softmax(torch.randn(16, 6), 1)
+    target = torch.randint(0, 6, (16,)) if name == "CrossEntropyLoss" else torch.rand(16, 6)
+    if name == "CrossEntropyLoss":
+        target[3] = -100
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    loss, wanted = ours(a, target), theirs(b, target)
+    loss.backward()
+    wanted.backward()
+    _close(loss.detach(), wanted.detach())
+    _close(a.grad, b.grad)
+    assert repr(ours) == repr(theirs)
+
+
+def test_cross_entropy_of_images_and_of_one_item(torch, bt):
+    x, target = torch.randn(2, 6, 3, 4), torch.randint(0, 6, (2, 3, 4))
+    for options in ({}, {"weight": torch.rand(6)}, {"reduction": "none"}):
+        _close(bt.CrossEntropyLoss(**options)(x, target), torch.nn.CrossEntropyLoss(**options)(x, target))
+    _close(
+        bt.CrossEntropyLoss()(x[0, :, 0, 0], target[0, 0, 0]),
+        torch.nn.CrossEntropyLoss()(x[0, :, 0, 0], target[0, 0, 0]),
+    )
+
+
+def test_dropout_modules(torch, bt):
+    x = torch.ones(64, 8, 4)
+    for name, function in {"Dropout": bz.dropout, "AlphaDropout": bz.alpha_dropout, "StochasticDepth": bz.stochastic_depth,
+                           "GaussianDropout": bz.gaussian_dropout, "GaussianNoise": bz.gaussian_noise}.items():  # fmt: skip
+        module = getattr(bt, name)(0.25, seed=4, site=1)
+        assert torch.equal(module(x), torch.from_numpy(function(x.numpy(), 0.25, seed=4, site=1)))
+        assert torch.equal(module(x), torch.from_numpy(function(x.numpy(), 0.25, seed=4, site=1, step=1)))
+        assert module.eval()(x) is x
+        getattr(bt, name)(0.25).load_state_dict({}, strict=True)
+    spatial = bt.Dropout1d(0.5, seed=1)(x)
+    assert torch.equal(spatial, spatial[:, :, :1].expand_as(spatial)) and 0 < (spatial == 0).float().mean() < 1
+    with pytest.raises(ValueError, match="probability"):
+        bt.Dropout(1.5)
+
+
 def test_memory_order_is_kept(torch, bt):
     x = torch.randn(2, 6, 3, 5).to(memory_format=torch.channels_last).requires_grad_()
     y = bt.BatchNorm2d(6, activation="relu")(x)

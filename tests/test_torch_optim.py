@@ -257,5 +257,5 @@ def test_rules_on_bare_tensors(torch):
     for params, grads in ((tensors, [torch.full((3,), 0.5, dtype=torch.float64)]), (arrays, [np.full(3, 0.5)])):
         bz.optim.Adam(params, lr=0.1).step(grads)
     assert (tensors[0].numpy() == arrays[0]).all()
-    with pytest.raises((TypeError, ValueError), match=r"detach\(\)"):
+    with pytest.raises((TypeError, ValueError), match=r"detach\(\), or call its counterpart in brazen\.torch"):
         bz.optim.Adam([torch.nn.Parameter(torch.ones(3))])

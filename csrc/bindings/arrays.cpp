@@ -6,6 +6,7 @@
 
 #include "array_sources.h"
 #include "dlpack.h"
+#include "exchange.h"
 
 namespace brazen::bindings {
 
@@ -140,7 +141,7 @@ std::string exportable(py::handle array, const char* argument_name) {
     return PyBool_Check(value.ptr()) && value.ptr() == Py_True;
   };
   const std::string name = argument_name;
-  if (is("requires_grad")) return name + ".detach()";
+  if (is("requires_grad")) return name + ".detach(), or call its counterpart in brazen.torch, which keeps the graph";
   if (is("is_meta")) return "a tensor that holds data: this one is on the device meta";
   if (py::hasattr(array, "layout") && std::string(py::str(array.attr("layout"))) != "torch.strided")
     return name + ".to_dense()";
@@ -220,9 +221,47 @@ ArrayView read_cupy(PyObject* object, Argument argument) {
   return view;
 }
 
+namespace {
+
+// What DLPack says of memory, dtype, extents and device.
+void describe(ArrayView& view, const dlpack::Tensor& tensor, Argument argument) {
+  view.dtype = read_type(tensor.dtype, view.object, argument);
+  view.data = static_cast<char*>(tensor.data) + tensor.byte_offset;
+  if (tensor.ndim < 0 || tensor.ndim > kMaxDims)
+    throw ValueMismatch(argument + "has " + std::to_string(tensor.ndim) + " dimensions; 0 to 64 are supported");
+  for (int d = 0; d < tensor.ndim; ++d)
+    if (tensor.shape[d] < 0)
+      throw ValueMismatch(argument + "has " + std::to_string(tensor.shape[d]) + " entries along axis " +
+                          std::to_string(d));
+  std::vector<int64_t> shape(tensor.shape, tensor.shape + tensor.ndim), strides(tensor.ndim);
+  int64_t packed = itemsize(view.dtype);
+  for (int d = tensor.ndim - 1; d >= 0; --d) {
+    strides[d] = tensor.strides ? tensor.strides[d] * itemsize(view.dtype) : packed;
+    packed *= shape[d];
+  }
+  set_extents(view, shape, strides);
+
+  if (tensor.device.type == dlpack::kCuda || tensor.device.type == dlpack::kCudaManaged) {
+    view.device = tensor.device.id;
+    view.stream = view.library == Library::torch ? torch_stream(view.device) : nullptr;
+  } else if (tensor.device.type != dlpack::kCpu && tensor.device.type != dlpack::kCudaHost) {
+    throw TypeMismatch(argument + "lives on DLPack device type " + std::to_string(tensor.device.type) +
+                       "; expected the CPU or a CUDA device");
+  }
+}
+
+}  // namespace
+
 ArrayView read_dlpack(PyObject* object, Argument argument) {
   ArrayView view;
   view.object = object;
+  view.writable = true;
+  if (dlpack::Tensor lent; read_exchanged(object, lent)) {
+    view.library = Library::torch;
+    view.keep = py::reinterpret_borrow<py::object>(object);
+    describe(view, lent, argument);
+    return view;
+  }
   view.library = root_module(object) == "torch" ? Library::torch : Library::other;
   // DLPack does not carry PyTorch's lazy negation: the memory holds the opposite of what the tensor says.
   if (view.library == Library::torch && py::handle(object).attr("is_neg")().cast<bool>())
@@ -231,7 +270,6 @@ ArrayView read_dlpack(PyObject* object, Argument argument) {
   view.keep = export_capsule(object, argument);
 
   const dlpack::Tensor* tensor;
-  view.writable = true;
   if (PyCapsule_IsValid(view.keep.ptr(), "dltensor_versioned")) {
     const auto* managed =
         static_cast<dlpack::ManagedVersioned*>(PyCapsule_GetPointer(view.keep.ptr(), "dltensor_versioned"));
@@ -245,29 +283,7 @@ ArrayView read_dlpack(PyObject* object, Argument argument) {
     throw TypeMismatch(argument + "returned something that is not a DLPack capsule from __dlpack__");
   }
 
-  view.dtype = read_type(tensor->dtype, object, argument);
-  view.data = static_cast<char*>(tensor->data) + tensor->byte_offset;
-  if (tensor->ndim < 0 || tensor->ndim > kMaxDims)
-    throw ValueMismatch(argument + "has " + std::to_string(tensor->ndim) + " dimensions; 0 to 64 are supported");
-  for (int d = 0; d < tensor->ndim; ++d)
-    if (tensor->shape[d] < 0)
-      throw ValueMismatch(argument + "has " + std::to_string(tensor->shape[d]) + " entries along axis " +
-                          std::to_string(d));
-  std::vector<int64_t> shape(tensor->shape, tensor->shape + tensor->ndim), strides(tensor->ndim);
-  int64_t packed = itemsize(view.dtype);
-  for (int d = tensor->ndim - 1; d >= 0; --d) {
-    strides[d] = tensor->strides ? tensor->strides[d] * itemsize(view.dtype) : packed;
-    packed *= shape[d];
-  }
-  set_extents(view, shape, strides);
-
-  if (tensor->device.type == dlpack::kCuda || tensor->device.type == dlpack::kCudaManaged) {
-    view.device = tensor->device.id;
-    view.stream = view.library == Library::torch ? torch_stream(view.device) : nullptr;
-  } else if (tensor->device.type != dlpack::kCpu && tensor->device.type != dlpack::kCudaHost) {
-    throw TypeMismatch(argument + "lives on DLPack device type " + std::to_string(tensor->device.type) +
-                       "; expected the CPU or a CUDA device");
-  }
+  describe(view, *tensor, argument);
   return view;
 }
 

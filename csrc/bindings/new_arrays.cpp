@@ -175,6 +175,16 @@ ArrayView new_foreign(const ArrayView& x, const std::vector<int64_t>& shape, con
     view.keep = made;
   } else if (x.library == Library::torch) {
     const py::module_ torch = py::reinterpret_borrow<py::module_>(loaded_module("torch"));
+    if (dtype == x.dtype && x.c_contiguous && static_cast<int>(shape.size()) == x.ndim &&
+        std::equal(shape.begin(), shape.end(), x.shape)) {
+      static PyObject* const empty_like = PyUnicode_InternFromString("empty_like");
+      PyObject* made = PyObject_CallMethodOneArg(torch.ptr(), empty_like, x.object);
+      if (!made) throw py::error_already_set();
+      const py::object owned = py::reinterpret_steal<py::object>(made);
+      view = read_dlpack(made, {"brazen", "out"});
+      view.keep = py::make_tuple(owned, view.keep);
+      return view;
+    }
     std::vector<int64_t> elements(strides);
     for (int64_t& stride : elements) stride /= itemsize(dtype);
     py::object made =

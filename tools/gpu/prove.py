@@ -457,3 +457,6 @@ def every_float32(work):
     note = f"{len(done)} operations" + (f"; no time for {', '.join(skipped)}" if skipped else "")
     note += f"; wrong: {wrong}" if wrong else ""
     return {"checked": len(done) << 32, "differing": sum(wrong.values()), "note": note, "operations": done}
+
+
+from loops import cupy_example, torch_loop  # noqa: E402, F401, the last steps of this stage

@@ -20,6 +20,7 @@ _METRICS = {
     "copy_fraction": "fraction of B",
     "of_copy": "time over a plain copy",
     "microseconds": "µs",
+    "overhead_us": "µs above the bare call",
 }
 
 

@@ -70,3 +70,4 @@ class Case:
     ours: dict[str, Side]
     check: Callable[[], None]
     peers: dict[str, dict[str, list[Side]]] = field(default_factory=dict)
+    baseline: Side | None = None  # the same work without what a workload wants the price of

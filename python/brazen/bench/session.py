@@ -6,7 +6,7 @@ An item is (case, direction, dtype, kind). Kinds: `stream` far beyond the caches
 
 Metrics above 1 are good and say how many times faster we are (`torch_preallocated`, `torch_allocating`, `torch`,
 `reference`, `jax`); `copy_fraction` is the part of B reached; `of_roof`, `of_float32` and `of_numpy_maximum` are our time
-over another, below 1 is good.
+over another, below 1 is good; `overhead_us` is microseconds above a baseline.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ def items(names: list[str] | None = None, half: Iterable[str] = HALF) -> Iterato
             yield name, direction, "float32", "cache"
             yield name, direction, "float32", "call"
     for workload in workloads().values():
+        if not workload.runnable:
+            continue
         if not names or workload.name.partition(",")[0].partition(" ")[0] in names:
             yield workload.name, workload.direction, "float32", "workload"
     if not names:
@@ -167,12 +169,17 @@ class Session:
                 metrics[peer] = statistics.median(theirs / mine for theirs, mine in pairs)
             else:
                 sides[peer] = best
+        if case.baseline:
+            sides["baseline"] = case.baseline
         times = dict(zip(sides, zip(*interleaved(list(sides.values()), self.effort))))
-        metrics |= {peer: median_ratio(times[peer], times["ours"]) for peer in sides if peer not in ("ours", "copy")}
+        metrics |= {peer: median_ratio(times[peer], times["ours"]) for peer in case.peers if peer in sides}
+        if case.baseline:
+            extra = [mine - bare for mine, bare in zip(times["ours"], times["baseline"])]
+            metrics["overhead_us"] = 1e6 * statistics.median(extra)
         self._add_copy(metrics, case, times["ours"], times["copy"])
         metrics["of_copy"] = 1 / metrics["copy_fraction"]
         metrics["microseconds"] = 1e6 * statistics.median(times["ours"])
-        rounded = {key: round(value, 4) for key, value in metrics.items()}
+        rounded = {key: float(f"{value:.5g}") for key, value in metrics.items()}
         return {"case": name, "direction": direction, "dtype": dtype, "kind": kind, "elements": case.elements,
                 "bytes": case.bytes, "metrics": rounded, "how": how}  # fmt: skip
 

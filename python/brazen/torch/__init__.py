@@ -18,12 +18,21 @@ from .activations import *  # noqa: F403
 from .activations import __all__ as _activations
 from .batch_norm import *  # noqa: F403
 from .batch_norm import __all__ as _batch_norm
+from .chains import *  # noqa: F403
+from .chains import __all__ as _chains
+from .losses import *  # noqa: F403
+from .losses import __all__ as _losses
 from .modules import *  # noqa: F403
 from .modules import __all__ as _modules
+from .norms import *  # noqa: F403
+from .norms import __all__ as _norms
 from .optim import *  # noqa: F403
-from .optim import __all__ as _optimizers
+from .optim import __all__ as _optim
 
 __all__ = [*_activations]
 __all__ += _batch_norm
+__all__ += _chains
+__all__ += _losses
 __all__ += _modules
-__all__ += _optimizers
+__all__ += _norms
+__all__ += _optim

@@ -18,6 +18,7 @@ import torch
 
 import brazen.optim
 from brazen import _core
+from brazen.optim.parameters import to_host
 from brazen.optim.settings import GROUP_OPTIONS, STEP_OPTIONS
 
 # What the core remembers of a group beside the steps done, under PyTorch's name.
@@ -220,13 +221,14 @@ class Optimizer(torch.optim.Optimizer):
         if self._engine is None or not scalars:
             return
         flat = self._engine.state_dict()
-        rows = {number: row for (number, _), row in zip(self._engine._kinds, np.asarray(flat["memory"]))}
+        rows = {number: row for (number, _), row in zip(self._engine._kinds, to_host(flat["memory"]))}
+        layers = to_host(flat["tensor_memory"]) if "tensor_memory" in flat else None
         for place, (p, slot) in enumerate(zip(self._ordered, self._engine._slots)):
             kept, (steps, remembered) = self.state[p], map(float, rows[slot.group])
             if product:
                 kept[product] = torch.tensor(remembered, dtype=torch.float64)
-            if "tensor_memory" in flat:
-                kept["tensor_memory"] = torch.tensor(float(flat["tensor_memory"][place]), dtype=torch.float64)
+            if layers is not None:
+                kept["tensor_memory"] = torch.tensor(float(layers[place]), dtype=torch.float64)
             if self.rule.name == "asgd":  # PyTorch keeps the rates of the next step
                 h = self._engine.groups[slot.group]
                 eta = h["lr"] / (1 + h["lambd"] * h["lr"] * steps) ** h["alpha"]

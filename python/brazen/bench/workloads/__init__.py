@@ -6,12 +6,13 @@ training steps, checkpoints. Each module lists its workloads in WORKLOADS; this 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..case import Case
 
-_MODULES = ("batch_norm", "chains", "checkpoints", "optim", "rows", "training")
+_MODULES = ("batch_norm", "chains", "checkpoints", "optim", "rows", "torch_loop", "training")
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Workload:
 
     `asked` holds the bars, each a metric and the least or, with `at_most`, the most it may be: `torch`, `jax`, `reference`
     (how many times faster we are), `copy_fraction` (the part of B reached with the case's bytes), `of_copy` (our time
-    over a plain copy of as many bytes) or `microseconds`.
+    over a plain copy of as many bytes), `microseconds`, or `overhead_us` (microseconds above the case's baseline).
     """
 
     name: str
@@ -31,6 +32,11 @@ class Workload:
     small: tuple[int, ...]
     asked: Mapping[str, float] = field(default_factory=dict)
     at_most: Mapping[str, float] = field(default_factory=dict)
+    needs: str = ""  # a package without which there is nothing to measure
+
+    @property
+    def runnable(self) -> bool:
+        return not self.needs or importlib.util.find_spec(self.needs) is not None
 
     @property
     def key(self) -> tuple[str, str]:
