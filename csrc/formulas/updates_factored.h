@@ -39,7 +39,7 @@ struct Adafactor {
     const double rms = math::sqrt(directions) / math::sqrt(elements) / double(d);
     const double scale = math::sqrt(weights) / math::sqrt(elements);
     const double step = double(largest_step) * (scale > double(least_size) ? scale : double(least_size));
-    return step / (rms > 1 ? rms : 1.0);
+    return rms > 1 ? step / rms : step;
   }
   FORMULA void operator()(T& param, T, T size, T& direction) const { param = param - size * direction; }
 };
