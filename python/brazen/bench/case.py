@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,7 +59,7 @@ class Case:
 
     `ours` maps a way to call ("out", "allocating", "in place") to its side, `peers` a peer and a column ("preallocated",
     "allocating") to its candidates, of which the fastest is compared. `bytes` is what must move: each input read once,
-    each output written once.
+    each output written once. `derive` makes further metrics of the seconds of each round, by side.
     """
 
     name: str
@@ -71,3 +71,4 @@ class Case:
     check: Callable[[], None]
     peers: dict[str, dict[str, list[Side]]] = field(default_factory=dict)
     baseline: Side | None = None  # the same work without what a workload wants the price of
+    derive: Callable[[Mapping[str, Sequence[float]]], dict[str, float]] | None = None

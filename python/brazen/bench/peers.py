@@ -14,6 +14,7 @@ PEERS = {
     "torch": ("torch", "pip install 'brazen[peers]'"),
     "compile": ("torch", "pip install 'brazen[peers]', and a C++ compiler on PATH"),
     "jax": ("jax", "pip install 'brazen[jax]'"),
+    "sklearn": ("sklearn", "pip install 'brazen[demo]'"),
     "cupy": ("cupy", "pip install 'brazen[cuda13]'"),
 }
 # Without it a fresh 128 MB result costs PyTorch five times as long, in page faults.

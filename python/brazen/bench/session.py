@@ -179,6 +179,8 @@ class Session:
         self._add_copy(metrics, case, times["ours"], times["copy"])
         metrics["of_copy"] = 1 / metrics["copy_fraction"]
         metrics["microseconds"] = 1e6 * statistics.median(times["ours"])
+        if case.derive is not None:
+            metrics |= case.derive(times)
         rounded = {key: float(f"{value:.5g}") for key, value in metrics.items()}
         return {"case": name, "direction": direction, "dtype": dtype, "kind": kind, "elements": case.elements,
                 "bytes": case.bytes, "metrics": rounded, "how": how}  # fmt: skip

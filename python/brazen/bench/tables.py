@@ -144,6 +144,8 @@ def workloads(results: Results) -> Table:
         ("torch", _times),
         ("jax", _times),
         ("reference", _times),
+        ("sklearn", _times),
+        ("bare", _times),
     ]
     rows = [
         [label(row), *(show(row["metrics"].get(metric)) for metric, show in columns)]
@@ -151,7 +153,8 @@ def workloads(results: Results) -> Table:
         if row["kind"] == "workload"
     ]
     return _without_empty_columns(
-        ["workload, float32", "fraction of B", "PyTorch", "JAX jit", "reference Python"], rows
+        ["workload, float32", "fraction of B", "PyTorch", "JAX jit", "reference Python", "scikit-learn", "bare loop"],
+        rows,
     )
 
 

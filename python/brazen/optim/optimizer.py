@@ -14,7 +14,7 @@ from . import parameters
 from . import state as saved
 from .loss_scale import LossScale
 from .report import Report
-from .settings import GROUP_OPTIONS, STEP_OPTIONS, check_value, resolve
+from .settings import GROUP_OPTIONS, STEP_OPTIONS, check_value, is_plain, kept, resolve
 
 RULES = {rule["name"]: rule for rule in _core.updates()}
 
@@ -148,6 +148,7 @@ class Optimizer:
         self._kernel = self.kernel(groups)
         self._rule = RULES[self._kernel]
         self._list, self._steps, self._uncertain = made, 0, False
+        self._kept: dict[int, tuple] = {}
         self._make_arrays(excluded)
         if made.on_device:
             first, count = slots[0].array, len(self._kinds)
@@ -295,7 +296,11 @@ class Optimizer:
             factor = 1.0
         else:
             factor = 1.0 / float(dynamic.value if dynamic else scale)  # type: ignore[arg-type]
-        settings = [self._settings(core, number, out, scalars) for core, (number, out) in enumerate(self._kinds)]
+        of_all = (options["ema"], options["ema_bias_correction"])
+        settings = [
+            kept(self._kept, [*self.groups[number].values(), *of_all], self._settings, core, number, out, scalars)
+            for core, (number, out) in enumerate(self._kinds)
+        ]
         clip_norm = self._resolve("clip_norm", options["clip_norm"]) or 0.0
         norms = options["report_norms"]
         values = made.step(
@@ -321,7 +326,7 @@ class Optimizer:
 
     def _settings(self, core_group: int, number: int, excluded: frozenset[str], scalars: list) -> list[float]:
         """What the core's GroupStep holds, in its order; arrays of a GPU go to `scalars`, and leave a 0."""
-        h = {name: self._resolve(name, value) for name, value in self.groups[number].items()}
+        h = {n: v if is_plain(v) else self._resolve(n, v) for n, v in self.groups[number].items()}
         if "weight_decay" in excluded:
             h["weight_decay"] = 0.0
         core = self._core_values(h)

@@ -35,6 +35,7 @@ class NetworkModel:
             raise TypeError('loss is missing; call Trainer(net, loss="softmax_cross_entropy", …)')
         self.net, self.xp = net, net.xp
         self.objective = Objective(loss, net.xp)
+        self.of_classes = self.objective.of_classes
 
     @property
     def params(self) -> dict[str, Any]:
@@ -58,11 +59,11 @@ class NetworkModel:
         """y as the losses take it: classes as integers, anything else in the prediction's shape and dtype."""
         if y is None:
             raise ValueError("y is missing; the loss needs targets")
-        kind = y.dtype.kind
-        if self.objective.of_classes and (kind in "iub") and tuple(y.shape) != tuple(like):
+        kind, size = y.dtype.kind, y.dtype.itemsize
+        if kind in "iub" and self.of_classes and tuple(y.shape) != tuple(like):
             if y.shape == (*like[:-1], 1):
                 y = y.reshape(like[:-1])
-            return y if y.dtype.name in ("int32", "int64", "uint8") else y.astype("int64")
+            return y if (kind == "i" and size >= 4) or (kind == "u" and size == 1) else y.astype("int64")
         if tuple(y.shape) != tuple(like):
             if y.size != numpy.prod(like):
                 raise ValueError(f"y has shape {tuple(y.shape)}; the network gives {tuple(like)}")

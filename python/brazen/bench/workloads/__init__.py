@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..case import Case
 
-_MODULES = ("batch_norm", "chains", "checkpoints", "optim", "rows", "torch_loop", "training")
+_MODULES = ("batch_norm", "chains", "checkpoints", "fitting", "optim", "rows", "torch_loop", "training")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Workload:
 
     `asked` holds the bars, each a metric and the least or, with `at_most`, the most it may be: `torch`, `jax`, `reference`
     (how many times faster we are), `copy_fraction` (the part of B reached with the case's bytes), `of_copy` (our time
-    over a plain copy of as many bytes), `microseconds`, or `overhead_us` (microseconds above the case's baseline).
+    over a plain copy of as many bytes), `microseconds`, `overhead_us` (microseconds above the case's baseline), `sklearn`,
+    `bare` (the same loop without the trainer) or `step_us` (microseconds a step more than that).
     """
 
     name: str
