@@ -192,7 +192,8 @@ def _block(peers: tuple[str, ...], shape: tuple[int, ...]) -> Case:
 
     def check():
         for mine, exact in zip(ours[0](), theirs[0]()):
-            if not torch.allclose(mine, exact, rtol=1e-2, atol=1e-3 * float(exact.abs().max())):
+            # By norm: an element within a rounding of 0 may pass relu on one side alone.
+            if not (mine - exact).norm() <= 1e-2 * exact.norm():
                 raise WrongResult("ResNet block: a gradient is not PyTorch's")
 
     sides = {name: Side("f()", f=f) for name, f in zip(("out", "allocating"), ours)}
