@@ -197,6 +197,16 @@ def test_scalars_on_the_device(cupy):  # noqa: F811
         other.step(grad, scale=4.0)
         lr[...] = other.lr = 0.5 / (step + 2)
     _compare("", params, twins)
+    # An array in the place of an equal number counts from the next step on.
+    for optimizer in (opt, other):
+        optimizer.set(lr=0.25, betas=(0.8, 0.99))
+    opt.step([cupy.on_device(grad[0])]), other.step(grad)
+    lr[...] = 0.25
+    opt.lr = lr
+    opt.step([cupy.on_device(grad[0])]), other.step(grad)
+    lr[...] = other.lr = 0.125
+    opt.step([cupy.on_device(grad[0])]), other.step(grad)
+    _compare("", params, twins)
     with pytest.raises(TypeError, match="l1 is an array on a GPU; expected a number"):
         bz.optim.SGD(params, l1=lr).step([cupy.on_device(np.ones(5, "float32"))])
 
