@@ -58,7 +58,7 @@ PLANTED = {
         ("value * math::fma(normal, deviation, T(1))", "value * math::fma(normal, deviation * deviation, T(1))"),
     ],
     "csrc/formulas/random.h": [
-        ("(16 * (index % 2)) & 0xffffu", "(16 * (1 - index % 2)) & 0xffffu"),
+        ("((index & 1u) != 0u ? word >> 16 : word) & 0xffffu", "((index & 1u) != 0u ? word : word >> 16) & 0xffffu"),
         ("low += 0x9E3779B9u, high += 0xBB67AE85u;", "low += 0xBB67AE85u, high += 0x9E3779B9u;"),
         ("float(even) * 0x1p-32f + 0x1p-33f", "float(even) * 0x1p-32f"),
         ("quarter = (turn + 0x200000u) >> 22;", "quarter = turn >> 22;"),
