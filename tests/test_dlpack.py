@@ -109,7 +109,9 @@ def test_torch_broadcast_and_empty(torch):
     assert bz.relu(torch.ones(0, 3)).shape == (0, 3) and bz.relu(torch.tensor(-1.0)) == 0
 
 
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed: pip install 'brazen[jax]' brings it")
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="JAX is not installed: pip install 'brazen[jax]' brings it"
+)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_jax(dtype):
     import jax.numpy as jnp

@@ -30,7 +30,7 @@ struct TensorEntry {
 };
 
 // Part of one tensor; a unit is some pieces in a row, what a thread claims at once. Pieces are a 64th of the list
-// within these bounds: long ones let the memory's prefetchers run (32 M of Adam: 256 K elements against 16 K).
+// within these bounds.
 inline constexpr int64_t kLeastPiece = 16 * kChunkRows, kMostPiece = 256 * kChunkRows, kPiecesOfList = 64;
 struct Piece {
   int64_t tensor, begin, end;
