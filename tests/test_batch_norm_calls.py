@@ -49,6 +49,30 @@ def test_outputs_are_written_where_asked():
         bz.batch_norm.backward(x, saved)
 
 
+@pytest.mark.parametrize("name", ["x", "add"])
+def test_what_a_view_wrote_over_is_gone(name):
+    given = {"x": X.copy(), "add": X.copy()}
+    for out in (given[name], given[name][:]):
+        _, saved = bz.batch_norm(**given, **STILL, training=False, activation="gelu", out=out)
+        for call in (bz.batch_norm.backward, bz.batch_norm.backward_sums):
+            with pytest.raises(ValueError, match=f"batch_norm: {name} is gone, the forward call wrote over it"):
+                call(X, saved)
+    halves = np.ones((2, 4, 3, 2), "float32").transpose(1, 0, 2, 3)
+    _, saved = bz.batch_norm(halves[:, 0], **STILL, training=False, out=halves[:, 1])
+    bz.batch_norm.backward(X, saved)
+
+
+def test_gone_and_shared_memory_of_tensors(torch):
+    x, three = torch.ones(4, 3, 2), torch.ones(3, 2)
+    _, saved = bz.batch_norm(x, None, None, torch.zeros(3), torch.ones(3), training=False, out=x[:])
+    with pytest.raises(ValueError, match="x is gone"):
+        bz.batch_norm.backward(x, saved)
+    with pytest.raises(ValueError, match="running_var overlaps running_mean"):
+        bz.batch_norm(x, None, None, three[:, 0], three[:, 0])
+    bz.batch_norm(x, None, None, three[:, 0], three[:, 1])
+    assert not torch.equal(three, torch.ones(3, 2))
+
+
 def test_one_value_a_channel():
     x = samples.ordinary((1, 3), "float32")
     with pytest.raises(ValueError, match=r"x has shape \(1, 3\), 1 values per channel.*training=False"):
@@ -77,7 +101,7 @@ ERRORS = [
     (lambda: bz.batch_norm(X, np.ones(4, "float32")), ValueError, r"scale has shape \(4,\); expected \(3,\)"),
     (lambda: bz.batch_norm(X, None, np.ones(3)), TypeError, r"shift has dtype float64; expected float32"),
     (lambda: bz.batch_norm(X.astype("f2"), THREE.astype("f2")), TypeError, r"scale has dtype float16; expected float32"),
-    (lambda: bz.batch_norm(X, None, None, [0.0] * 3), TypeError, r"running_mean is list"),
+    (lambda: bz.batch_norm(X, None, None, [0.0] * 3, THREE), TypeError, r"running_mean is list"),
     (lambda: bz.batch_norm(X, training=False), TypeError, r"training=False needs running_mean and running_var"),
     (lambda: bz.batch_norm(X, running="keras"), ValueError, r"running is 'keras'; expected \"unbiased\""),
     (lambda: bz.batch_norm(X, activation="prelu"), TypeError, r"prelu takes more than one array"),
@@ -98,6 +122,27 @@ ERRORS = [
     (lambda: bz.batch_norm.merge([]), ValueError, r"partials is empty"),
     (lambda: bz.batch_norm.merge([np.ones((2, 3))]), ValueError, r"partials has shape \(2, 3\)"),
     (lambda: bz.batch_norm.recalibrate([], THREE, THREE), ValueError, r"batches is empty"),
+    (lambda: bz.batch_norm.recalibrate([X], THREE, THREE), ValueError, r"running_var overlaps running_mean"),
+    (lambda: bz.batch_norm.recalibrate([X], None, THREE), TypeError, r"running_mean is NoneType"),
+    (lambda: bz.batch_norm.recalibrate([X], THREE, THREE.astype(int)), TypeError, r"running_var has dtype int64"),
+    (lambda: bz.batch_norm(X, dropout=None, seed=1), TypeError, r"batch_norm: dropout is None; expected the prob"),
+    (lambda: bz.batch_norm(X, eps=-1e-5), ValueError, r"batch_norm: eps is -1e-05; expected a finite number"),
+    (lambda: bz.batch_norm(X, eps=float("nan")), ValueError, r"batch_norm: eps is nan; expected a finite number"),
+    (lambda: bz.batch_norm(X, eps=float("inf")), ValueError, r"batch_norm: eps is inf; expected a finite number"),
+    (lambda: bz.batch_norm(X, eps="1e-5"), TypeError, r"batch_norm: eps is '1e-5'; expected a finite number"),
+    (lambda: bz.batch_norm(X, **STILL, momentum=1.5), ValueError, r"momentum is 1.5; expected a number from 0 to 1"),
+    (lambda: bz.batch_norm(X, **STILL, momentum=-0.1), ValueError, r"momentum is -0.1; expected a number from 0 to 1"),
+    (lambda: bz.batch_norm(X, **STILL, momentum=float("nan")), ValueError, r"momentum is nan; expected"),
+    (lambda: bz.batch_norm(X, **STILL, momentum=None), TypeError, r"momentum is None; expected a number from 0 to 1"),
+    (lambda: bz.batch_norm(X, running_mean=THREE), TypeError, r"running_mean is given without running_var"),
+    (lambda: bz.batch_norm(X, running_var=THREE), TypeError, r"running_var is given without running_mean"),
+    (lambda: bz.batch_norm(X, None, None, THREE, THREE), ValueError, r"running_var overlaps running_mean in memory"),
+    (lambda: bz.batch_norm(X, THREE, None, THREE, THREE + 1), ValueError, r"running_mean overlaps scale in memory"),
+    (lambda: bz.batch_norm(X, (b := X.copy())[0, :, 0], out=b), ValueError, r"out overlaps scale in memory"),
+    (lambda: bz.batch_norm.backward(X, bz.batch_norm(X, THREE, THREE)[1], dscale=(b := THREE.copy()), dshift=b),
+     ValueError, r"dshift overlaps dscale in memory"),
+    (lambda: bz.batch_norm.backward(X, bz.batch_norm(X, THREE)[1], dscale=THREE), ValueError, r"dscale overlaps scale"),
+    (lambda: bz.batch_norm.backward(X, X), TypeError, r"batch_norm: saved is ndarray; expected what the forward call"),
     (lambda: bz.batch_norm.recalibrate([X], np.ones(1), THREE), ValueError, r"running_mean has shape \(1,\)"),
 ]  # fmt: skip
 

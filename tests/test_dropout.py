@@ -252,3 +252,32 @@ def test_errors(ops):
         ops.gaussian_noise(X, -1, seed=0)
     with pytest.raises(ValueError, match="gaussian_dropout: rate is 1"):
         ops.gaussian_dropout(X, 1, seed=0)
+
+
+def test_stochastic_depth_shows_the_mask_it_draws(ops):
+    branch = np.ones((64, 5, 3), "float32")
+    mask = ops.stochastic_depth.mask(branch.shape, 0.25, **PLACE)
+    assert mask.shape == (64, 1, 1)
+    assert np.array_equal(ops.stochastic_depth(branch, 0.25, **PLACE) != 0, np.broadcast_to(mask, branch.shape))
+    assert ops.stochastic_depth.mask(branch.shape, 0.25, bits=True, **PLACE).size == 8
+
+
+def test_none_is_no_rate_of_a_chain(ops):
+    for call in (ops.fused, ops.batch_norm):
+        with pytest.raises(TypeError, match=f"{call.__name__}: dropout is None; expected the probability to drop"):
+            call(X, dropout=None, seed=1)
+
+
+def test_messages_name_the_operation_called():
+    import brazen
+
+    for call, text in [
+        (lambda: brazen.dropout([1.0, 2.0], seed=1), "dropout: x is list"),
+        (lambda: brazen.dropout(X, seed=1, out=X[:1].copy()), "dropout: out has shape"),
+        (lambda: brazen.gaussian_noise([1.0], seed=1), "gaussian_noise: x is list"),
+        (lambda: brazen.alpha_dropout.backward([1.0], seed=1), "alpha_dropout: dy is list"),
+        (lambda: brazen.dropout(X, p=0.5, seed=1), "dropout: there is no argument p; rate= is the probability"),
+        (lambda: brazen.drop_connect.backward(X, p=0.5, seed=1), "drop_connect: there is no argument p"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=text):
+            call()

@@ -336,7 +336,7 @@ def test_errors(ops):
     with pytest.raises(ValueError, match="axis is 2"):
         ops.batch_norm(x, axis=2)
     with pytest.raises(ValueError, match="running is 'keras'; expected"):
-        ops.batch_norm(np.ones((2, 3)), running_mean=np.zeros(3), running="keras")
+        ops.batch_norm(np.ones((2, 3)), running_mean=np.zeros(3), running_var=np.ones(3), running="keras")
     with pytest.raises(ValueError, match=r"scale has shape \(2,\); expected \(3,\), one value"):
         ops.batch_norm(np.ones((2, 3)), np.ones(2))
     with pytest.raises(ValueError, match=r"add has shape \(1, 3\); expected .*\(2, 3\)"):

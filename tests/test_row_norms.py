@@ -170,6 +170,50 @@ def test_in_place_and_slots(name, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_the_forward_pass_wrote_over_is_gone(name):
+    x, dy, keywords = _draw(name, (6, 8, 16), "float32", 4)
+    for out in ("x", "view", "empty"):
+        own = x[:0].copy() if out == "empty" else x.copy()
+        _, saved = getattr(bz, name)(own, **keywords, out=own if out == "x" else own[:])
+        if out == "empty":
+            getattr(bz, name).backward(dy[:0], saved)
+            continue
+        with pytest.raises(
+            ValueError, match=f"{name}: x is gone, the forward call wrote over it; give it an out apart"
+        ):
+            getattr(bz, name).backward(dy, saved)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_sum_outlives_its_addends(name):
+    x, dy, keywords = _draw(name, (6, 16), "float32", 4, add=True)
+    expected = _both(bz, name, x, dy, keywords)
+    for over in ("x", "add"):
+        given = {**keywords, "x": x.copy(), "add": keywords["add"].copy()}
+        y, saved = getattr(bz, name)(**given, out=given[over][:])
+        _same((y, saved, getattr(bz, name).backward(dy, saved)), expected, over)
+
+
+def test_slots_for_the_gradient_of_add():
+    x, dy, keywords = _draw("layer_norm", (6, 16), "float32", 4, add=True)
+    _, saved = bz.layer_norm(x, **keywords)
+    dadd, dx = np.empty_like(x), np.empty((7, 16), "float32")
+    read_only = dadd.copy()
+    read_only.flags.writeable = False
+    gradients = bz.layer_norm.backward(dy, saved, dadd=dadd)
+    assert gradients.add is dadd and not same_bits(dadd, gradients.x)
+    for slot, kind, text in [
+        (dadd.astype("f8"), TypeError, "dadd has dtype float64; expected float32"),
+        (dadd[:1], ValueError, r"dadd has shape \(1, 16\); expected \(6, 16\)"),
+        (dx[1:], ValueError, "dadd overlaps dx in memory"),
+        (read_only, ValueError, "dadd is read-only"),
+        (dadd.tolist(), TypeError, "dadd is list"),
+    ]:
+        with pytest.raises(kind, match=f"layer_norm: {text}"):
+            bz.layer_norm.backward(dy, saved, dx=dx[:6], dadd=slot)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_samples_are_independent(name):
     for shape in [(6, 300), (3, 70000)] if name in WHOLE else [(6, 8, 40)]:
         x, dy, keywords = _draw(name, shape, "float32", 5)
@@ -284,6 +328,8 @@ def test_errors_name_the_argument():
         ("layer_norm: shift has dtype float64", lambda: bz.layer_norm(x, scale, np.ones(6))),
         ("layer_norm: add has shape", lambda: bz.layer_norm(x, add=x[:2])),
         ("layer_norm: eps is -1", lambda: bz.layer_norm(x, eps=-1.0)),
+        ("layer_norm: eps is '1e-5'; expected a number", lambda: bz.layer_norm(x, eps="1e-5")),
+        ("layer_norm: saved is ndarray; expected what the forward call", lambda: bz.layer_norm.backward(x, x)),
         ("layer_norm: axis is 2", lambda: bz.layer_norm(x, axis=2)),
         ("layer_norm: out overlaps x", lambda: bz.layer_norm(x[:, ::-1], out=x)),
         ("layer_norm: dy has shape", lambda: bz.layer_norm.backward(x[:2], saved)),

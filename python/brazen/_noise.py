@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import operator
 
+from ._given import number
+
 CALLER, DROPOUT, INITIALISATION, SHUFFLE, AUGMENTATION, ROUNDING = range(6)
 
 
@@ -60,6 +62,11 @@ def drop_threshold(rate=None, keep=None, keep_prob=None, default=0.5) -> int:
             f"dropout: {name} is {value}, which keeps less than one element of 131072: nothing would be left"
         )
     return threshold
+
+
+def chain_rate(operation: str, rate) -> float:
+    """The rate of dropout among other stages, where it is left out by 0."""
+    return number(operation, "dropout", rate, "the probability to drop, at least 0 and below 1; 0 for no dropout")
 
 
 def noise_dimensions(shape, noise_shape):

@@ -9,10 +9,12 @@ scale, shift and running statistics are float32. The variance that normalises is
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, NamedTuple
 
 from .. import _core
-from .._noise import drop_threshold, seeded
+from .._given import number, require_apart, require_kept, require_saved, unless_overwritten
+from .._noise import chain_rate, drop_threshold, seeded
 from .activations import Activation
 from .fused import activation_of, dropout_noise
 
@@ -20,7 +22,7 @@ __all__ = ["batch_norm"]
 
 
 class BatchNormSaved(NamedTuple):
-    """What the backward pass needs: the caller's own arrays, and the statistics."""
+    """What the backward pass needs: the caller's own arrays, a sign for those that `out` wrote over, and the statistics."""
 
     x: Any
     scale: Any
@@ -55,11 +57,16 @@ class BatchNormGradients(NamedTuple):
 
 
 def _noise(rate, seed, step, site, offset) -> tuple | None:
-    threshold = drop_threshold(rate)
+    threshold = drop_threshold(chain_rate("batch_norm", rate))
     if threshold == 65536:
         return None
     seed = seeded(seed, f"batch_norm(x, …, dropout={rate:g}, seed=0, step=step)")
     return dropout_noise("batch_norm", threshold, seed, step, site, offset)
+
+
+def _require_kept(saved) -> None:
+    require_saved("batch_norm", saved, BatchNormSaved)
+    require_kept("batch_norm", x=saved.x, add=saved.add)
 
 
 def _unbiased(running) -> bool:
@@ -76,7 +83,7 @@ class BatchNorm:
     momentum * batch, with the batch's variance over count - 1 (`running="unbiased"`, PyTorch) or over count ("biased",
     Keras). Keras' momentum is 1 minus ours, its eps 1e-3. `add`, `activation` and `dropout` cost no pass of their own;
     `out` must lie apart from x and add in training, for the backward pass reads them again; in inference it may be x
-    itself, which ends there.
+    or add itself, and no backward pass follows.
 
     >>> import numpy as np
     >>> x = np.array([[1.0, 10.0], [3.0, 30.0]], "float32")
@@ -104,12 +111,25 @@ class BatchNorm:
     def _forward(self, x, moments, scale, shift, running_mean, running_var, momentum, eps, axis, running, add, activation,
                  noise, out):  # fmt: skip
         kernel = activation_of(activation, "batch_norm")
+        momentum = number("batch_norm", "momentum", momentum, "a number from 0 to 1", 0.0, 1.0)
+        eps = number("batch_norm", "eps", eps, "a finite number from 0 up", 0.0, sys.float_info.max)
+        if (running_mean is None) != (running_var is None):
+            there, missing = (
+                ("running_var", "running_mean") if running_mean is None else ("running_mean", "running_var")
+            )
+            raise TypeError(f"batch_norm: {there} is given without {missing}; expected both or neither")
+        vectors = {"scale": scale, "shift": shift}
+        running_statistics = {"running_mean": running_mean, "running_var": running_var}
+        if moments is False:
+            require_apart("batch_norm", {"out": out}, vectors, running_statistics)
+        else:
+            require_apart("batch_norm", {**running_statistics, "out": out}, vectors)
         y, kept, coefficients = _core.batch_norm_forward(
             x, moments, scale, shift, running_mean, running_var, axis, momentum, _unbiased(running), eps, add, kernel,
             noise, out
         )  # fmt: skip
         training = moments is not False
-        x = None if out is x else x  # overwritten
+        x, add = unless_overwritten(x, out), unless_overwritten(add, out)
         return y, BatchNormSaved(x, scale, shift, add, kept, coefficients, eps, axis, training, kernel, noise)
 
     def backward(self, dy, saved, dx=None, dscale=None, dshift=None, dadd=None):
@@ -125,8 +145,12 @@ class BatchNorm:
         return self._backward(dy, saved, None, dx, dscale, dshift, dadd)
 
     def _backward(self, dy, saved, sums, dx, dscale, dshift, dadd):
-        if saved.x is None:
-            raise ValueError("batch_norm: x is gone, the forward call wrote over it; give it an out apart from x")
+        _require_kept(saved)
+        if not (dx is dscale is dshift is dadd is None):
+            scale = {"scale": saved.scale}
+            require_apart("batch_norm", {"dx": dx, "dadd": dadd}, scale)
+            inputs = {"dx": dx, "dadd": dadd, "x": saved.x, "dy": dy, "add": saved.add}
+            require_apart("batch_norm", {"dscale": dscale, "dshift": dshift}, scale, inputs)
         has_shift = saved.shift is not None
         return BatchNormGradients(*_core.batch_norm_backward(
             dy, saved.x, saved.add, saved.scale, has_shift, saved.moments, saved.coefficients, saved.axis, saved.training,
@@ -159,6 +183,7 @@ class BatchNorm:
     def backward_sums(self, dy, saved):
         """Sums over one part of the batch, float64 (2, channels): of d, and of d * (x - center); d is what comes back to
         the affine result."""
+        _require_kept(saved)
         (sums,) = _core.batch_norm_backward(
             dy, saved.x, saved.add, saved.scale, False, saved.moments, saved.coefficients, saved.axis, saved.training,
             saved.eps, saved.activation, saved.noise, None, False, None, None, None, None
@@ -189,7 +214,12 @@ class BatchNorm:
         if not partials:
             raise ValueError("batch_norm: batches is empty; expected at least one")
         moments = self.merge(partials)
+        require_apart("batch_norm", {"running_mean": running_mean, "running_var": running_var})
         for name, average in (("running_mean", running_mean), ("running_var", running_var)):
+            if not hasattr(average, "shape"):
+                raise TypeError(f"batch_norm: {name} is {type(average).__name__}; expected an array to write into")
+            if "float" not in str(average.dtype):
+                raise TypeError(f"batch_norm: {name} has dtype {average.dtype}; expected a floating type")
             if tuple(average.shape) != tuple(moments.shape[1:]):
                 raise ValueError(
                     f"batch_norm: {name} has shape {tuple(average.shape)}; expected {tuple(moments.shape[1:])}, one value "

@@ -29,16 +29,36 @@ _MODES = ("inverted", "vanilla", "weights")
 _SATURATION = -1.7580993408473768  # what selu tends to on the left
 
 
-def _forward(x, noise, noise_shape, out):
+def _require_known(operation, unknown):
+    """Other libraries' names for the probability (p, drop_prob) say no more than a wrong word does: ours are told."""
+    for name in unknown:
+        raise TypeError(
+            f"{operation}: there is no argument {name}; rate= is the probability to drop, keep= the one to keep"
+        )
+
+
+def _named(operation, compiled, *arguments):
+    """The compiled chain, under the operation's name in its messages."""
+    try:
+        return compiled(*arguments)
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        if not text.startswith("fused: "):
+            raise
+        raise type(error)(operation + text[len("fused") :]) from None
+
+
+def _forward(operation, x, noise, noise_shape, out):
     if noise is None and out is None:
         return x
-    return _core.fused_forward(x, None, None, None, None, noise, noise_shape, None, 0, out)
+    return _named(operation, _core.fused_forward, x, None, None, None, None, noise, noise_shape, None, 0, out)
 
 
-def _backward(dy, noise, noise_shape, out):
+def _backward(operation, dy, noise, noise_shape, out):
     if noise is None and out is None:
         return dy
-    return _core.fused_backward(dy, None, None, None, None, None, noise, noise_shape, 0, False, out, None)[0]
+    stages = (None, None, None, None, None, noise, noise_shape, 0, False, out, None)
+    return _named(operation, _core.fused_backward, dy, *stages)[0]
 
 
 class Dropout:
@@ -78,27 +98,32 @@ class Dropout:
         return None if noise_shape is None else noise_dimensions(x.shape, noise_shape)
 
     def __call__(self, x, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, noise_shape=None,
-                 mode="inverted", training=True, out=None):  # fmt: skip
+                 mode="inverted", training=True, out=None, **unknown):  # fmt: skip
+        _require_known(self.__name__, unknown)
         noise = self._noise(rate, keep, keep_prob, seed, step, site, offset, mode, training)
-        return _forward(x, noise, self._noise_shape(x, noise_shape), out)
+        return _forward(self.__name__, x, noise, self._noise_shape(x, noise_shape), out)
 
     def backward(self, dy, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, noise_shape=None,
-                 mode="inverted", training=True, out=None):  # fmt: skip
+                 mode="inverted", training=True, out=None, **unknown):  # fmt: skip
         """dx: the same elements of dy, with the same scale."""
+        _require_known(self.__name__, unknown)
         noise = self._noise(rate, keep, keep_prob, seed, step, site, offset, mode, training)
-        return _backward(dy, noise, self._noise_shape(dy, noise_shape), out)
+        return _backward(self.__name__, dy, noise, self._noise_shape(dy, noise_shape), out)
 
     def mask(self, shape, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, bits=False,
              like=None):  # fmt: skip
         """The mask as bool, or as bytes that hold eight elements in C order, the first in the lowest bit."""
         threshold = drop_threshold(rate, keep, keep_prob)
         seed = seeded(seed, f"{self.__name__}.mask(shape, {1 - threshold / 65536:g}, seed=0, step=step)")
-        return draw_mask(tuple(shape), threshold, seed, step, site, offset, DROPOUT, bits, like)
+        return draw_mask(self._mask_shape(shape), threshold, seed, step, site, offset, DROPOUT, bits, like)
+
+    def _mask_shape(self, shape):
+        return tuple(shape)
 
     def scale_weights(self, weights, rate=None, *, keep=None, keep_prob=None, out=None):
         """weights * keep: what prediction uses in mode "weights"; biases stay as they are."""
         kept = drop_threshold(rate, keep, keep_prob) / 65536
-        return _forward(weights, dropout_noise(self.__name__, 65536, 0, 0, 0, 0, scale=kept), None, out)
+        return _forward(self.__name__, weights, dropout_noise(self.__name__, 65536, 0, 0, 0, 0, scale=kept), None, out)
 
     def __repr__(self) -> str:
         return f"brazen.{self.__name__}"
@@ -115,7 +140,10 @@ class StochasticDepth(Dropout):
     def _noise_shape(self, x, noise_shape):
         if noise_shape is not None:
             raise TypeError("stochastic_depth: noise_shape is given; the mask has one element a sample")
-        return (*x.shape[:1], *(1 for _ in x.shape[1:]))
+        return self._mask_shape(x.shape)
+
+    def _mask_shape(self, shape):
+        return (*shape[:1], *(1 for _ in shape[1:]))
 
 
 class AlphaDropout:
@@ -135,11 +163,11 @@ class AlphaDropout:
         return dropout_noise("alpha_dropout", threshold, seed, step, site, offset, slope, shift, dropped)
 
     def __call__(self, x, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
-        return _forward(x, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
+        return _forward(self.__name__, x, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
 
     def backward(self, dy, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
         """dx: dy times the slope where kept, else 0."""
-        return _backward(dy, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
+        return _backward(self.__name__, dy, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
 
     def __repr__(self) -> str:
         return "brazen.alpha_dropout"
@@ -157,11 +185,11 @@ class GaussianDropout:
         return normal_noise("gaussian_dropout", "multiply", math.sqrt(rate / (1 - rate)), seed, step, site, offset)
 
     def __call__(self, x, rate=0.5, *, seed=None, step=0, site=0, offset=0, out=None):
-        return _forward(x, self._noise(rate, seed, step, site, offset), None, out)
+        return _forward(self.__name__, x, self._noise(rate, seed, step, site, offset), None, out)
 
     def backward(self, dy, rate=0.5, *, seed=None, step=0, site=0, offset=0, out=None):
         """dx: dy times the same factors."""
-        return _backward(dy, self._noise(rate, seed, step, site, offset), None, out)
+        return _backward(self.__name__, dy, self._noise(rate, seed, step, site, offset), None, out)
 
     def __repr__(self) -> str:
         return "brazen.gaussian_dropout"
@@ -176,11 +204,13 @@ class GaussianNoise:
         if not 0 <= std < math.inf:
             raise ValueError(f"gaussian_noise: std is {std}; expected a finite number, at least 0")
         seed = seeded(seed, f"gaussian_noise(x, {std:g}, seed=0, step=step)")
-        return _forward(x, normal_noise("gaussian_noise", "add", std, seed, step, site, offset), None, out)
+        return _forward(
+            self.__name__, x, normal_noise("gaussian_noise", "add", std, seed, step, site, offset), None, out
+        )
 
     def backward(self, dy, std=1.0, *, seed=None, step=0, site=0, offset=0, out=None):
         """dx = dy: the noise does not depend on x."""
-        return _backward(dy, None, None, out)
+        return _backward(self.__name__, dy, None, None, out)
 
     def __repr__(self) -> str:
         return "brazen.gaussian_noise"

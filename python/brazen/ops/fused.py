@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .. import _core
-from .._noise import DROPOUT, bounded, drop_threshold, seeded, site_of
+from .._noise import DROPOUT, bounded, chain_rate, drop_threshold, seeded, site_of
 from .activations import Activation, Gated, Maxout, Prelu, registered
 
 __all__ = ["fused"]
@@ -74,7 +74,7 @@ class Fused:
 
     def __call__(self, x, *, bias=None, scale=None, add=None, activation=None, dropout=0.0, seed=None, step=0, site=0,
                  offset=0, add_after=None, axis=-1, out=None):  # fmt: skip
-        noise = dropout_noise("fused", drop_threshold(rate=dropout), seed, step, site, offset)
+        noise = dropout_noise("fused", drop_threshold(chain_rate("fused", dropout)), seed, step, site, offset)
         return _core.fused_forward(
             x, scale, bias, add, activation_of(activation, "fused"), noise, None, add_after, axis, out
         )
@@ -85,7 +85,7 @@ class Fused:
 
         Nothing is copied: without `scale`, the gradient of `add` is the array that is x's, and `add_after`'s is dy.
         """
-        noise = dropout_noise("fused", drop_threshold(rate=dropout), seed, step, site, offset)
+        noise = dropout_noise("fused", drop_threshold(chain_rate("fused", dropout)), seed, step, site, offset)
         stages = (scale, bias, add, activation_of(activation, "fused"), noise, None, axis)
         dadd, dx, dbias, dscale = _core.fused_backward(dy, x, *stages, add is not None, wants_sums=True)
         dx = dadd if dx is None else dx

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core
+from .._given import number
 
 __all__ = [
     "half_squared",
@@ -36,6 +37,23 @@ def losses() -> tuple[str, ...]:
     True
     """
     return tuple(entry["name"] for entry in _core.row_operations() if entry["family"].endswith("loss"))
+
+
+def _grad_scale(operation: str, reduction, grad_scale) -> float:
+    if not isinstance(reduction, str):
+        raise TypeError(f"{operation}: reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
+    return number(operation, "grad_scale", grad_scale, "a finite number")
+
+
+def _require_array_of_labels(operation: str, labels) -> None:
+    if isinstance(labels, (list, tuple)):
+        kind = type(labels).__name__
+        raise TypeError(f"{operation}: labels is {kind}; expected an array of classes: np.asarray(labels) makes one")
+
+
+def _element_loss(operation, prediction, target, weight, parameter, reduction, grad_scale, out):
+    grad_scale = _grad_scale(operation, reduction, grad_scale)
+    return _core.element_loss(operation, prediction, target, weight, parameter, reduction, grad_scale, out)
 
 
 class RowMap:
@@ -88,6 +106,9 @@ def softmax_cross_entropy(
     >>> float(loss), dlogits[0]
     (1.3862943649291992, array([-0.375,  0.125,  0.125,  0.125], dtype=float32))
     """
+    grad_scale = _grad_scale("softmax_cross_entropy", reduction, grad_scale)
+    label_smoothing = number("softmax_cross_entropy", "label_smoothing", label_smoothing, "0 to 1")
+    _require_array_of_labels("softmax_cross_entropy", labels)
     return _core.softmax_cross_entropy(
         logits, labels, axis, ignore_index, label_smoothing, weight, reduction, grad_scale, out
     )
@@ -104,7 +125,7 @@ def sigmoid_cross_entropy(
     >>> sigmoid_cross_entropy(np.zeros(2, "float32"), np.ones(2, "float32"))[1]
     array([-0.25, -0.25], dtype=float32)
     """
-    return _core.element_loss("sigmoid_cross_entropy", logits, targets, pos_weight, 0.0, reduction, grad_scale, out)
+    return _element_loss("sigmoid_cross_entropy", logits, targets, pos_weight, 0.0, reduction, grad_scale, out)
 
 
 def multiclass_hinge(
@@ -118,6 +139,9 @@ def multiclass_hinge(
     >>> float(multiclass_hinge(np.zeros((5, 10), "float32"), np.arange(5))[0])
     9.0
     """
+    grad_scale = _grad_scale("multiclass_hinge", reduction, grad_scale)
+    margin = number("multiclass_hinge", "margin", margin, "a finite number")
+    _require_array_of_labels("multiclass_hinge", labels)
     return _core.multiclass_hinge(scores, labels, margin, reduction, grad_scale, out)
 
 
@@ -128,6 +152,7 @@ def kl_divergence(
 
     t is the target, or its exponential with `log_target`. The mean is over rows.
     """
+    grad_scale = _grad_scale("kl_divergence", reduction, grad_scale)
     return _core.kl_divergence(log_probabilities, target, log_target, reduction, grad_scale, out)
 
 
@@ -139,28 +164,29 @@ def mse(prediction, target, *, reduction: str = "mean", grad_scale: float = 1.0,
     >>> float(loss), gradient
     (2.5, array([1., 2.]))
     """
-    return _core.element_loss("mse", prediction, target, None, 0.0, reduction, grad_scale, out)
+    return _element_loss("mse", prediction, target, None, 0.0, reduction, grad_scale, out)
 
 
 def sum_of_squares(prediction, target, *, reduction: str = "sum", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
     """(prediction - target)^2, summed unless told otherwise: no 1/n and no 1/2."""
-    return _core.element_loss("sum_of_squares", prediction, target, None, 0.0, reduction, grad_scale, out)
+    return _element_loss("sum_of_squares", prediction, target, None, 0.0, reduction, grad_scale, out)
 
 
 def half_squared(prediction, target, *, reduction: str = "sum", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
     """(prediction - target)^2 / 2, summed unless told otherwise; the gradient of the sum is prediction - target."""
-    return _core.element_loss("half_squared", prediction, target, None, 0.0, reduction, grad_scale, out)
+    return _element_loss("half_squared", prediction, target, None, 0.0, reduction, grad_scale, out)
 
 
 def mae(prediction, target, *, reduction: str = "mean", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
     """|prediction - target|, and its gradient: the slope at 0 is 0."""
-    return _core.element_loss("mae", prediction, target, None, 0.0, reduction, grad_scale, out)
+    return _element_loss("mae", prediction, target, None, 0.0, reduction, grad_scale, out)
 
 
 def huber(
     prediction, target, *, delta: float = 1.0, reduction: str = "mean", grad_scale: float = 1.0, out=None
 ) -> tuple[Any, Any]:
     """d^2 / 2 up to |d| = delta, then delta * (|d| - delta / 2), d = prediction - target; and its gradient."""
+    delta = number("huber", "delta", delta, "a finite number above 0")
     if not 0 < delta < float("inf"):
         raise ValueError(f"huber: delta is {delta}; expected a finite number above 0")
-    return _core.element_loss("huber", prediction, target, None, delta, reduction, grad_scale, out)
+    return _element_loss("huber", prediction, target, None, delta, reduction, grad_scale, out)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .. import _core
+from .._given import number, require_apart, require_kept, require_saved, unless_overwritten
 
 __all__ = ["NormGradients", "NormSaved", "group_norm", "instance_norm", "layer_norm", "rms_norm", "row_norms"]
 
@@ -16,7 +17,7 @@ __all__ = ["NormGradients", "NormSaved", "group_norm", "instance_norm", "layer_n
 class NormSaved(NamedTuple):
     """What backward needs, by reference: x itself and the parameters; and of each row, its mean and 1 / deviation."""
 
-    x: Any  # what was normalised: with `add`, the sum of x and add, made in the same pass
+    x: Any  # what was normalised: with `add`, the sum of x and add, made in the same pass; a sign if `out` was x
     scale: Any
     shift: Any
     added: bool
@@ -40,8 +41,9 @@ class _Norm:
         self.__name__ = self.__qualname__ = name
 
     def _forward(self, x, scale, shift, add, axis, groups, eps, out):
+        eps = number(self.__name__, "eps", eps)
         y, total, mean, inverse_std = _core.norm_forward(self.__name__, x, scale, shift, add, axis, groups, eps, out)
-        normalized = x if add is None else total
+        normalized = unless_overwritten(x, out) if add is None else total
         return y, NormSaved(normalized, scale, shift, add is not None, mean, inverse_std, axis, groups)
 
     def backward(self, dy, saved: NormSaved, dx=None, dscale=None, dshift=None, dadd=None) -> NormGradients:
@@ -49,16 +51,33 @@ class _Norm:
 
         x and add have the same gradient: without `dadd`, both fields hold the same array.
         """
+        require_saved(self.__name__, saved, NormSaved)
+        require_kept(self.__name__, x=saved.x)
         x, scale, shift, added, mean, inverse_std, axis, groups = saved
         for name, slot, there in (("dscale", dscale, scale), ("dshift", dshift, shift), ("dadd", dadd, added or None)):
             if slot is not None and there is None:
                 raise ValueError(f"{self.__name__}: {name} was given, but the forward pass had no {name[1:]}")
+        if dadd is not None:
+            self._require_like_x(dadd, x)
+            require_apart(self.__name__, {"dadd": dadd}, {"dx": dx, "dscale": dscale, "dshift": dshift, "scale": scale})
         dx, dscale, dshift = _core.norm_backward(
             self.__name__, dy, x, scale, shift, mean, inverse_std, axis, groups, dx, dscale, dshift
         )
         if dadd is not None:
             dadd[...] = dx
         return NormGradients(dx, dscale, dshift, None if not added else dx if dadd is None else dadd)
+
+    def _require_like_x(self, dadd, x):
+        if type(dadd) is not type(x):
+            raise TypeError(f"{self.__name__}: dadd is {type(dadd).__name__}, x is {type(x).__name__}")
+        if dadd.dtype != x.dtype:
+            raise TypeError(f"{self.__name__}: dadd has dtype {dadd.dtype}; expected {x.dtype}, the dtype of x")
+        if tuple(dadd.shape) != tuple(x.shape):
+            raise ValueError(
+                f"{self.__name__}: dadd has shape {tuple(dadd.shape)}; expected {tuple(x.shape)}, as x has"
+            )
+        if not getattr(getattr(dadd, "flags", None), "writeable", True):
+            raise ValueError(f"{self.__name__}: dadd is read-only; pass an array that can be written")
 
     def __repr__(self) -> str:
         return f"brazen.{self.__name__}"

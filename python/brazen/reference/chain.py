@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from .._noise import drop_threshold, seeded
+from .._noise import chain_rate, drop_threshold, seeded
 from . import _kinds
 from ._kinds import _array, array_namespace, compute
 from .dropout import keep_mask, keep_scale, select
@@ -56,7 +56,7 @@ class Epilogue:
             raise ValueError(f"{operation}: add has shape {add.shape}; expected x's, {shape}")
         self.add = add
         self.activation = activation_of(activation, operation)
-        self.threshold = drop_threshold(rate=dropout)
+        self.threshold = drop_threshold(rate=chain_rate(operation, dropout))
         self.place: dict | None = None  # where its mask begins; None: nothing is dropped
         if self.threshold < 65536:
             seed = seeded(seed, f"{operation}(x, …, dropout={dropout:g}, seed=0, step=step)")

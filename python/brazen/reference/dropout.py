@@ -90,13 +90,16 @@ class Dropout:
         """The mask as bool, or as bytes that hold eight elements in C order, the first in the lowest bit."""
         threshold = drop_threshold(rate, keep, keep_prob)
         seed = seeded(seed, f"{self.__name__}.mask(shape, {1 - threshold / 65536:g}, seed=0, step=step)")
-        mask = keep_mask(tuple(shape), threshold, seed=seed, step=step, site=site, offset=offset, like=like)
+        mask = keep_mask(self._mask_shape(shape), threshold, seed=seed, step=step, site=site, offset=offset, like=like)
         if not bits:
             return mask
         xp = array_namespace(like)
         padded = xp.zeros((mask.size + 7) // 8 * 8, "uint8")
         padded[: mask.size] = mask.reshape(-1)
         return (padded.reshape(-1, 8) << xp.arange(8, dtype="uint8")).sum(axis=1, dtype="uint8")
+
+    def _mask_shape(self, shape):
+        return tuple(shape)
 
     def scale_weights(self, weights, rate=None, *, keep=None, keep_prob=None, out=None):
         """weights * keep: what prediction uses in mode "weights"; biases stay as they are."""
@@ -114,6 +117,9 @@ class StochasticDepth(Dropout):
     def _noise(self, shape, noise_shape):
         if noise_shape is not None:
             raise TypeError("stochastic_depth: noise_shape is given; the mask has one element a sample")
+        return self._mask_shape(shape)
+
+    def _mask_shape(self, shape):
         return (*shape[:1], *(1 for _ in shape[1:]))
 
 
