@@ -60,6 +60,7 @@ def main(argv=None):
     command.add_argument("--results", metavar="DIR", type=Path, default=ROOT / "bench/results")
     command.add_argument("--check", action="store_true", help="write nothing; fail where a document is not current")
     command.add_argument("--plot", metavar="F", help="also draw the roofline of the CPU results")
+    command.add_argument("--of", metavar="NAME", help="the results to draw, where there are several")
     given = command.parse_args(argv)
     stale = []
     try:
@@ -73,7 +74,7 @@ def main(argv=None):
         if given.plot:
             from brazen.bench.plot import roofline
 
-            of = choose(given.results, "cpu")
+            of = choose(given.results, "cpu", given.of)
             if of is None:
                 raise ValueError(f"report: no results in {given.results.name}; record them with `make bench`")
             roofline(of.data, given.plot)

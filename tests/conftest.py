@@ -3,6 +3,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 
@@ -30,6 +31,14 @@ def isa(request):
     """Runs the test once on every instruction set of this build and machine."""
     _core.set_isa(request.param)
     return request.param
+
+
+@pytest.fixture
+def interruptible():
+    """SIGINT as in a terminal: a shell ignores it for what it runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

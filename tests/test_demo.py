@@ -26,7 +26,7 @@ def test_five_seeds():
     assert digits.accuracy_of_seeds(5) >= 0.98
 
 
-def test_interrupted_and_repeated(tmp_path, capsys, monkeypatch):
+def test_interrupted_and_repeated(tmp_path, capsys, monkeypatch, interruptible):
     """Ctrl-C leaves a checkpoint; the same command goes on, with the bits of the whole run, and leaves figures and weights."""
     monkeypatch.setattr(digits, "EPOCHS", 4)
     whole = digits.train(digits.digits(), verbose=0).trainer.model.state()

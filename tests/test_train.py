@@ -312,7 +312,7 @@ def test_frozen_layers_stay():
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_interruption(times):
+def test_interruption(times, interruptible):
     """Ctrl-C: the batch ends, history and weights are in place, a second fit goes on; twice: at once."""
 
     class Press(Callback):

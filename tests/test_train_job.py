@@ -74,7 +74,7 @@ def test_numbers(place, capsys):
     assert "; 1 numbers." in shown and "val_r2" in shown
 
 
-def test_interrupted_and_repeated(place, capsys, monkeypatch):
+def test_interrupted_and_repeated(place, capsys, monkeypatch, interruptible):
     text = '[data]\nfile = "data.npz"' + SMALL
     assert run(place, text) == 0
     whole = bz.load(place / "run" / "model.safetensors")

@@ -91,8 +91,9 @@ def test_metadata(wheel):
     assert metadata["License-Expression"] == "BSD-3-Clause"
     required = metadata.get_all("Requires-Dist")
     assert [line for line in required if "extra ==" not in line] == ["numpy>=1.26"]
-    assert {"cuda13", "bf16", "demo", "dev", "peers"} <= set(metadata.get_all("Provides-Extra"))
-    assert not [line for line in required if "torch" in line and "peers" not in line]
+    assert {"cuda13", "bf16", "demo", "dev", "peers", "torch"} <= set(metadata.get_all("Provides-Extra"))
+    asked = [line for line in required if "torch" in line]
+    assert all(re.search(r'extra == "(peers|torch)"', line) for line in asked) and len(asked) == 2
     assert "-manylinux_2_" in wheel.name
 
 

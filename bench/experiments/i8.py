@@ -7,7 +7,7 @@ import common
 
 
 def findings(quick):
-    (data, test), epochs = common.digits(600 if quick else 1200), 6 if quick else 20
+    (data, test), epochs = common.digits(600 if quick else 1200), 12 if quick else 20
     for activation, lr in (("sigmoid", 0.5), ("tanh", 1.0)):
         for norm in (False, True):
             net = common.network([64] * 10 + [10], activation, norm=norm)

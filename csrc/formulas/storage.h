@@ -50,20 +50,20 @@ FORMULA uint16_t to_bfloat16(float x, uint32_t piece) {
   return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : (u + piece) >> 16);
 }
 
+// Signed throughout: AVX2 compares no unsigned numbers.
 FORMULA uint16_t to_float16(float x, uint32_t piece) {
-  const uint32_t u = math::bits(x);
-  const uint32_t sign = (u >> 16) & 0x8000u;
-  const uint32_t magnitude = u & 0x7fffffffu;
-  const uint32_t rounded = (magnitude - (112u << 23) + (piece >> 3)) >> 13;  // 13 bits are cut off
-  const uint32_t normal = rounded > 0x7c00u ? 0x7c00u : rounded;
-  const bool small = magnitude < (113u << 23);
-  // Subnormal halves count in 2^-24: less than 1,024 of them, so nothing below is rounded.
-  const float scaled = math::from_bits<float>(small ? magnitude : 0u) * 0x1p24f;
-  const int32_t whole = static_cast<int32_t>(scaled);
-  const float missing = static_cast<float>(int32_t(0x10000u - piece)) * 0x1p-16f;
-  const uint32_t subnormal = static_cast<uint32_t>(whole) + (scaled - static_cast<float>(whole) >= missing ? 1u : 0u);
-  const uint32_t finite = small ? subnormal : (magnitude >= (143u << 23) ? 0x7c00u : normal);
-  return static_cast<uint16_t>(magnitude > 0x7f800000u ? 0x7e00u : (sign | finite));
+  const int32_t u = static_cast<int32_t>(math::bits(x)), magnitude = u & 0x7fffffff;
+  const int32_t drawn = static_cast<int32_t>(piece);
+  const int32_t rounded = (magnitude - (112 << 23) + (drawn >> 3)) >> 13;  // 13 bits are cut off
+  const int32_t normal = rounded > 0x7c00 ? 0x7c00 : rounded;
+  // Subnormal halves count in 2^-24, less than 1,024 of them; 16 more bits tell what is cut off.
+  const int32_t few = magnitude < (113 << 23) ? magnitude : 0;
+  const int32_t counted = static_cast<int32_t>(math::from_bits<float>(static_cast<uint32_t>(few)) * 0x1p40f);
+  const int32_t subnormal = (counted + drawn) >> 16;
+  const int32_t large = magnitude >= (143 << 23) ? 0x7c00 : normal;
+  const int32_t finite = magnitude < (113 << 23) ? subnormal : large;
+  const int32_t half = ((u >> 16) & 0x8000) | finite;
+  return static_cast<uint16_t>(magnitude > 0x7f800000 ? 0x7e00 : half);
 }
 
 }  // namespace BRAZEN_TARGET
