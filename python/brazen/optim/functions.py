@@ -9,10 +9,17 @@ arrays of one element there, and nothing waits for them: `float(norm)` does.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from .. import _core
 from . import parameters
+
+
+def _listed(grads):
+    if isinstance(grads, Mapping):
+        raise TypeError(f"grads is {type(grads).__name__}; expected a list of arrays, such as list(grads.values())")
+    return grads
 
 
 def global_norm(grads) -> Any:
@@ -22,7 +29,7 @@ def global_norm(grads) -> Any:
     >>> global_norm([np.array([3.0]), np.array([[4.0]])])
     5.0
     """
-    return _core.tensor_norm(grads)
+    return _core.tensor_norm(_listed(grads))
 
 
 def clip_grad_norm(grads, max_norm: float) -> Any:
@@ -37,7 +44,7 @@ def clip_grad_norm(grads, max_norm: float) -> Any:
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm is {max_norm!r}; expected a positive number")
-    return _core.tensor_clip(grads, max_norm)
+    return _core.tensor_clip(_listed(grads), max_norm)
 
 
 def clip_grad_value(grads, clip_value: float) -> None:
@@ -50,7 +57,7 @@ def clip_grad_value(grads, clip_value: float) -> None:
     """
     if not clip_value > 0:
         raise ValueError(f"clip_value is {clip_value!r}; expected a positive number")
-    _core.tensor_scale(grads, 1.0, clip_value)
+    _core.tensor_scale(_listed(grads), 1.0, clip_value)
 
 
 def scale_and_check(grads, scale: float) -> Any:
@@ -61,7 +68,7 @@ def scale_and_check(grads, scale: float) -> Any:
     >>> scale_and_check(grads, 2.0), grads[0].tolist()
     (True, [4.0, 1.0])
     """
-    return _core.tensor_scale(grads, 1.0 / float(scale), math.inf)
+    return _core.tensor_scale(_listed(grads), 1.0 / float(scale), math.inf)
 
 
 def ema_update(averages, params, decay: float = 0.995) -> None:

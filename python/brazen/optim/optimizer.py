@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any, ClassVar
-
-import numpy as np
 
 from .. import _core
 from .._noise import bounded
-from . import parameters
+from . import arrays, clearing, parameters
 from . import state as saved
 from .loss_scale import LossScale
 from .report import Report
-from .settings import GROUP_OPTIONS, STEP_OPTIONS, check_value, is_plain, kept, resolve
+from .settings import GROUP_OPTIONS, STEP_OPTIONS, checked, is_plain, kept, resolve
 
 RULES = {rule["name"]: rule for rule in _core.updates()}
 
@@ -70,20 +69,23 @@ class Optimizer:
             given["lr"] = lr
         known = {**self.hyper, **GROUP_OPTIONS, **STEP_OPTIONS}
         self._require_known(given, known)
+        given = checked(given, known)
         self.options = {name: given.get(name, standard) for name, standard in STEP_OPTIONS.items()}
         self.defaults = {n: given.get(n, s) for n, s in {**self.hyper, **GROUP_OPTIONS}.items()}
-        for name, value in {**self.options, **self.defaults}.items():
-            check_value(name, value)
         if self.options["stochastic_rounding"] is not None:
             self.options["stochastic_rounding"] = bounded(
                 "stochastic_rounding", self.options["stochastic_rounding"], 64
             )
         self.check(self.defaults)
+        self._require_states(self.options["state_dtype"])
         self.groups: list[dict[str, Any]] = [dict(self.defaults)]
         self.epoch: int | None = None  # for schedules that count epochs
         self._list: _core.TensorList | None = None
         self._own: list[dict[str, Any]] = []
         self._slots: list[parameters.Slot] = []
+        self.state: dict[str, list] = {}
+        self._averages: list | None = None
+        self._copies: list | None = None
         if params is not None:
             self.bind(params)
 
@@ -97,6 +99,14 @@ class Optimizer:
         unknown = [name for name in given if name not in known]
         if unknown:
             raise TypeError(f"{type(self).__name__} knows no {', '.join(unknown)}; it takes {', '.join(known)}")
+
+    def _require_states(self, dtypes):
+        """A name that is no rule's state is misspelt; another rule of this class may have it."""
+        known = {state for rule in RULES.values() for state in rule["states"]}
+        unknown = [name for name in dtypes if name not in known] if isinstance(dtypes, dict) else []
+        if unknown:
+            own = ", ".join(RULES[self.kernel([self.defaults])]["states"]) or "none"
+            raise ValueError(f"state_dtype names {', '.join(unknown)}; the states of {type(self).__name__} are {own}")
 
     # What a rule may define.
 
@@ -133,9 +143,9 @@ class Optimizer:
             own = [{**kept, **given} for kept, given in zip(self._own, own)]
         groups = []
         for overrides in own:
-            self._require_known(overrides, {**self.hyper, **GROUP_OPTIONS})
-            for name, value in overrides.items():
-                check_value(name, value)
+            known = {**self.hyper, **GROUP_OPTIONS}
+            self._require_known(overrides, known)
+            overrides.update(checked(overrides, known))
             group = {**self.defaults, **overrides}
             self.check(group)
             groups.append(group)
@@ -145,68 +155,19 @@ class Optimizer:
         numbers = [kinds.setdefault((slot.group, out), len(kinds)) for slot, out in zip(slots, excluded)]
         made = _core.TensorList([s.container for s in slots], [s.key for s in slots], [s.name for s in slots], numbers)
         self.groups, self._own, self._kinds, self._slots, self._params = groups, own, list(kinds), slots, params
+        self._excluded = excluded
         self._kernel = self.kernel(groups)
         self._rule = RULES[self._kernel]
         self._list, self._steps, self._uncertain = made, 0, False
         self._kept: dict[int, tuple] = {}
-        self._make_arrays(excluded)
+        self._bound_grads: list | None = None
+        self._cleared: list | None = None
+        arrays.make(self)
         if made.on_device:
             first, count = slots[0].array, len(self._kinds)
             self._memory = parameters.filled_as(first, (count, 2), "float64", [[0.0, 1.0]] * count)
             self._tensor_memory = parameters.filled_as(first, (len(slots),), "float64")
             made.set_device_memory(self._memory, self._tensor_memory)
-
-    def _make_arrays(self, excluded):
-        assert self._list is not None
-        wanted = self.options["state_dtype"]
-        self.state: dict[str, list] = {}
-        for number, state in enumerate(self._rule["states"]):
-            arrays = []
-            for slot in self._slots:
-                dtype = wanted.get(state) if isinstance(wanted, dict) else wanted
-                own = parameters.dtype_name(slot.array)
-                dtype = (
-                    str(dtype)
-                    if dtype and not self._rule["factored"]
-                    else ("float32" if own in ("float16", "bfloat16") else own)
-                )
-                arrays.append(parameters.filled(slot.array, dtype, self.initial_state(state, self.groups[slot.group])))
-            self.state[state] = arrays
-            self._list.set(_core.first_state + number, arrays)
-        self._axes: list[dict[str, Any]] = []
-        if self._rule["factored"]:
-            for slot in self._slots:
-                shapes = self.axis_states(tuple(slot.array.shape))
-                self._axes.append({n: parameters.filled_as(slot.array, shape) for n, shape in shapes.items()})
-            self._list.set_axes([list(made.values()) for made in self._axes])
-        axis, extents = self.options["unit_axis"], [tuple(slot.array.shape) for slot in self._slots]
-        limited, clipped = (any(group[n] is not None for group in self.groups) for n in ("max_norm", "agc"))
-        self._list.set_units(
-            [parameters.units_of(shape, axis, False) for shape in extents] if limited else [],
-            [parameters.units_of(shape, axis, True) for shape in extents] if clipped else [],
-        )
-        self._averages = self._copies = None
-        if self.options["ema"] is not None:
-            # A 16-bit average would not move: 0.995 of it rounds back to it.
-            self._averages = [
-                None if "ema" in out else parameters.copy_of(slot.array, self._average_dtype(slot))
-                for slot, out in zip(self._slots, excluded)
-            ]
-            self._list.set(_core.average_role, self._averages)
-        copy_to = self.options["copy_to"]
-        if copy_to is not None:
-            if isinstance(copy_to, str | np.dtype | type):
-                name = copy_to if isinstance(copy_to, str) else np.dtype(copy_to).name
-                given = [parameters.copy_of(slot.array, name) for slot in self._slots]
-            else:
-                given = list(parameters.flatten(copy_to, self._slots, "copy_to"))
-            self._copies = [None if "copy_to" in out else array for array, out in zip(given, excluded)]
-            self._list.set(_core.copy_role, self._copies)
-
-    @staticmethod
-    def _average_dtype(slot):
-        own = parameters.dtype_name(slot.array)
-        return "float32" if own in ("float16", "bfloat16") else own
 
     @property
     def params(self):
@@ -265,21 +226,35 @@ class Optimizer:
     learning_rate = lr  # Keras' name
 
     def set(self, **values) -> None:
-        """Sets hyper-parameters in all groups, from the next step on; one group's are in `groups[i]`."""
-        self._require_known(values, {**self.hyper, **GROUP_OPTIONS, "clip_norm": None, "ema": None})
-        for name, value in values.items():
-            check_value(name, value)
-            if name in self.options:
-                self.options[name] = value
-                continue
-            self.defaults[name] = value
-            for group in self.groups:
-                group[name] = value
+        """Sets hyper-parameters in all groups, from the next step on; one group's are in `groups[i]`.
+
+        What a new value needs (a momentum's buffer, averages) is made then, as if the steps before had left nothing in it.
+        """
+        known = {**self.hyper, **GROUP_OPTIONS, "clip_norm": None, "ema": None}
+        self._require_known(values, known)
+        values = checked(values, known)
+        of_groups = {name: value for name, value in values.items() if name not in self.options}
+        if of_groups:
+            changed = [{**group, **of_groups} for group in self.groups]
+            for group in [{**self.defaults, **of_groups}, *changed]:
+                self.check(group)
+            self.kernel(changed)  # raises where groups cannot be served together
+        if self._list is not None and "ema" in values:
+            arrays.require_can_start(self, values["ema"])
+        self.options.update({name: value for name, value in values.items() if name in self.options})
+        for group in [self.defaults, *self.groups]:
+            group.update(of_groups)
+        if self._list is not None:
+            arrays.fit(self)
 
     def bind_grads(self, grads) -> None:
         """Gradients that keep their memory: `step()` without any then uses these."""
         made = self._require_bound()
-        made.bind(list(parameters.flatten(grads, self._slots, "grads")))
+        flat = list(parameters.flatten(grads, self._slots, "grads"))
+        if self.options["zero_grads"]:
+            clearing.require(self, flat)
+        made.bind(flat)
+        self._bound_grads = flat
 
     def step(self, grads=None, scale: float | LossScale = 1.0) -> Report:
         """One step in place. `scale` is the loss scale that the gradients carry: a number, or a LossScale to be kept up."""
@@ -295,14 +270,15 @@ class Optimizer:
             scalars.append((-1, -1, scale))
             factor = 1.0
         else:
-            factor = 1.0 / float(dynamic.value if dynamic else scale)  # type: ignore[arg-type]
-        of_all = (options["ema"], options["ema_bias_correction"])
-        settings = [
-            kept(self._kept, [*self.groups[number].values(), *of_all], self._settings, core, number, out, scalars)
-            for core, (number, out) in enumerate(self._kinds)
-        ]
+            number = float(dynamic.value if dynamic else scale)  # type: ignore[arg-type]
+            if not 0 < number < math.inf:
+                raise ValueError(f"scale is {number!r}; expected a positive number, the gradients' loss scale")
+            factor = 1.0 / number
+        settings = self._all_settings(scalars)
         clip_norm = self._resolve("clip_norm", options["clip_norm"]) or 0.0
         norms = options["report_norms"]
+        if options["zero_grads"]:
+            clearing.require(self, self._bound_grads if flat is None else flat)
         values = made.step(
             self._rule["number"],
             flat,
@@ -324,8 +300,20 @@ class Optimizer:
                 dynamic.update(report.skipped)
         return report
 
+    def _all_settings(self, scalars: list) -> list[list[float]]:
+        of_all, rule, before = (self.options["ema"], self.options["ema_bias_correction"]), self._rule, list(scalars)
+        settings = [
+            kept(self._kept, [*self.groups[number].values(), *of_all], self._settings, core, number, out, scalars)
+            for core, (number, out) in enumerate(self._kinds)
+        ]
+        if self._rule is rule:
+            return settings
+        scalars[:] = before  # a value that was changed asked for another rule, whose settings these are not
+        return self._all_settings(scalars)
+
     def _settings(self, core_group: int, number: int, excluded: frozenset[str], scalars: list) -> list[float]:
         """What the core's GroupStep holds, in its order; arrays of a GPU go to `scalars`, and leave a 0."""
+        arrays.fit(self)
         h = {n: v if is_plain(v) else self._resolve(n, v) for n, v in self.groups[number].items()}
         if "weight_decay" in excluded:
             h["weight_decay"] = 0.0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import fnmatch
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,7 @@ def units_of(shape, unit_axis: int, whole: bool) -> tuple[int, int]:
     return shape[axis], math.prod(shape[axis + 1 :])
 
 
-def walk(tree, name: str, group: int, slots: list[Slot]) -> None:
+def walk(tree, name: str, group: int, slots: list[Slot], what: str = "params") -> None:
     """Appends a slot for every array of a list, tuple or mapping, however nested; names are joined by dots."""
     if isinstance(tree, Mapping):
         items = list(tree.items())
@@ -55,14 +56,14 @@ def walk(tree, name: str, group: int, slots: list[Slot]) -> None:
         items = list(enumerate(tree))
     else:
         raise TypeError(
-            f"params{' at ' + name if name else ''} is {type(tree).__name__}; expected an array, or a list or dict of them"
+            f"{what}{' at ' + name if name else ''} is {type(tree).__name__}; expected an array, or a list or dict of them"
         )
     for key, value in items:
         full = f"{name}.{key}" if name else str(key)
         if is_array(value):
             slots.append(Slot(full, tree, key, group))
         else:
-            walk(value, full, group, slots)
+            walk(value, full, group, slots, what)
 
 
 def read_groups(params) -> tuple[list[Slot], list[dict]]:
@@ -87,7 +88,16 @@ def read_groups(params) -> tuple[list[Slot], list[dict]]:
         own = [{}]
     if not slots:
         raise ValueError("params holds no array; expected a list, dict or nested dict of arrays, or parameter groups")
+    require_names_apart(slots, "params")
     return slots, own
+
+
+def require_names_apart(slots: list[Slot], what: str) -> None:
+    """Gradients and states are found by name: two of one name would share them."""
+    counts = Counter(slot.name for slot in slots)
+    if len(counts) < len(slots):
+        twice = ", ".join(name for name, count in counts.items() if count > 1)
+        raise ValueError(f"{what} has two arrays named {twice}, keys being joined by dots; rename one of their keys")
 
 
 def excluded_from(slot: Slot, exclude) -> frozenset[str]:
@@ -115,7 +125,8 @@ def flatten(tree, slots: list[Slot], what: str):
     if isinstance(tree, list | tuple) and (not tree or is_array(tree[0])):
         return tree
     found: list[Slot] = []
-    walk([tree] if is_array(tree) else tree, "", 0, found)
+    walk([tree] if is_array(tree) else tree, "", 0, found, what)
+    require_names_apart(found, what)
     by_name = {slot.name: slot for slot in found}
     # Names of groups of lists carry the group's number; their gradients may come without.
     missing = [slot.name for slot in slots if slot.name not in by_name]
@@ -230,7 +241,9 @@ def assign(target, source) -> None:
     library = library_of(target)
     if library == "torch":
         torch = sys.modules["torch"]
-        target.copy_(source if isinstance(source, torch.Tensor) else torch.from_numpy(np.array(to_host(source))))
+        target.detach().copy_(
+            source if isinstance(source, torch.Tensor) else torch.from_numpy(np.array(to_host(source)))
+        )
     elif library_of(source) == library:
         target[...] = source
     elif library == "numpy":

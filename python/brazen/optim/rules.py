@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 
 from .optimizer import Optimizer
-from .parameters import assign, copy_of
+from .parameters import assign, copy_of, dtype_name
 
 
 def _any(groups, name) -> bool:
@@ -53,7 +53,9 @@ class SGD(Optimizer):
         arrays = [slot.array for slot in self._slots]
         before = [copy_of(array) for array in arrays]
         for slot, array, velocity in zip(self._slots, arrays, self.state.get("momentum_buffer", ())):
-            array += (self.value_of("momentum", slot.group) * velocity).astype(array.dtype)
+            ahead = copy_of(array, dtype_name(velocity))
+            ahead += self.value_of("momentum", slot.group) * velocity
+            assign(array, ahead.astype(array.dtype) if hasattr(ahead, "astype") else ahead)
         try:
             yield
         finally:

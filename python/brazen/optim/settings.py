@@ -7,6 +7,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from . import parameters
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
 # Options of every rule: what a group may set for itself, and what holds for a whole step.
 GROUP_OPTIONS: dict[str, Any] = {
     "decoupled_weight_decay": None,
@@ -71,6 +76,61 @@ def resolve(value, step: Callable[[], int], epoch: int | None = None, name: str 
             )
         return value(epoch)
     return tuple(resolve(v, step, epoch, name) for v in value) if isinstance(value, tuple | list) else value
+
+
+def normal(name: str, value):
+    """A value as it is kept: dtypes by their names, numbers of NumPy and arrays without axes on the host as Python's.
+
+    >>> normal("lr", np.float32(0.5)), normal("betas", (np.float64(0.5), 0.75)), normal("copy_to", np.float16)
+    (0.5, (0.5, 0.75), 'float16')
+    """
+    if name == "state_dtype":
+        if isinstance(value, dict):
+            return {state: _dtype_name(name, dtype) for state, dtype in value.items()}
+        return _dtype_name(name, value)
+    if name == "copy_to":
+        names_dtype = isinstance(value, str | type | np.dtype) or type(value).__name__ == "dtype"
+        return _dtype_name(name, value) if names_dtype else value
+    if isinstance(value, tuple | list):
+        return type(value)(normal(name, part) for part in value)
+    if isinstance(value, np.generic) or (
+        parameters.is_array(value) and tuple(value.shape) == () and parameters.on_host(value)
+    ):
+        number = value.item()
+        return float(number) if isinstance(number, np.generic) else number
+    return value
+
+
+def _dtype_name(option: str, value) -> str | None:
+    if value is None:
+        return None
+    try:
+        # PyTorch's are no types of NumPy's: torch.float16 is named so.
+        name = np.dtype(value).name if isinstance(value, type | np.dtype) else str(value).rpartition(".")[2]
+    except TypeError:
+        name = ""
+    if name not in DTYPES:
+        raise ValueError(f"{option} is {value!r}; expected one of {', '.join(DTYPES)}")
+    return name
+
+
+def checked(values: dict[str, Any], standards: dict[str, Any]) -> dict[str, Any]:
+    """The values as they are kept, each held against its bounds and the form of its default."""
+    made = {name: normal(name, value) for name, value in values.items()}
+    for name, value in made.items():
+        _check_form(name, value, standards[name])
+        check_value(name, value)
+    return made
+
+
+def _check_form(name: str, value, standard) -> None:
+    if isinstance(standard, tuple):
+        if not callable(value) and not (isinstance(value, tuple | list) and len(value) == len(standard)):
+            raise ValueError(f"{name} is {value!r}; expected {len(standard)} values, such as {standard!r}")
+    elif value is None and type(standard) in (float, int):
+        raise ValueError(f"{name} is None; expected a number, such as {standard!r}")
+    elif name == "clip_norm" and type(value) in (float, int) and value == 0:
+        raise ValueError(f"clip_norm is {value!r}; expected a positive number, or None, which clips nothing")
 
 
 def check_value(name: str, value) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,27 +45,40 @@ def collect(optimizer) -> dict[str, Any]:
 
 def load(optimizer, state: dict[str, Any]) -> None:
     made = optimizer._require_bound()
+    if not isinstance(state, Mapping):
+        raise TypeError(f"the state is {type(state).__name__}; expected a dict of arrays, as state_dict() gives it")
     own = collect(optimizer)
     wrong = [f"{name} is missing" for name in own if name not in state]
     wrong += [f"{name} is not known" for name in state if name not in own]
     for name in own.keys() & state.keys():
         array, given = own[name], state[name]
-        if tuple(array.shape) != tuple(given.shape):
+        if not parameters.is_array(given):
+            wrong.append(f"{name} is {type(given).__name__}, expected an array")
+        elif tuple(array.shape) != tuple(given.shape):
             wrong.append(f"{name} has shape {tuple(given.shape)}, expected {tuple(array.shape)}")
         elif parameters.dtype_name(array) != parameters.dtype_name(given):
             wrong.append(f"{name} has dtype {parameters.dtype_name(given)}, expected {parameters.dtype_name(array)}")
+    listening = _listening(optimizer)
+    heard: dict[str, dict] = {}
+    if not wrong:
+        memory = parameters.to_host(state["memory"])
+        if not (np.isfinite(memory).all() and (memory[:, 0] >= 0).all()):
+            wrong.append("memory holds negative numbers of steps, NaN or infinities")
+        for name, schedule in listening.items():
+            heard[name] = dict(zip(schedule.state_dict(), parameters.to_host(state[name]).tolist()))
+            try:
+                copy.deepcopy(schedule).load_state_dict(heard[name])
+            except (TypeError, ValueError, OverflowError) as error:
+                wrong.append(f"{name} is refused: {error}")
     if wrong:
         raise ValueError(f"the state does not fit this {type(optimizer).__name__}: " + "; ".join(sorted(wrong)))
-    listening = _listening(optimizer)
     for name, array in own.items():
         if name in listening:
-            numbers = parameters.to_host(state[name]).tolist()
-            listening[name].load_state_dict(dict(zip(listening[name].state_dict(), numbers)))
+            listening[name].load_state_dict(heard[name])
         elif name == "tensor_memory" and not made.on_device:
             made.tensor_memory = parameters.to_host(state[name]).tolist()
         elif name != "memory" or made.on_device:
             parameters.assign(array, state[name])
-    memory = parameters.to_host(state["memory"])
     if not made.on_device:
         made.memory = [(float(step), float(product)) for step, product in memory]
     optimizer._steps, optimizer._uncertain = int(memory[0, 0]), False

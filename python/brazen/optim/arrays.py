@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The arrays a rule and its options need beside the parameters: made, and made to fit settings that change. No step."""
+
+from __future__ import annotations
+
+from .. import _core
+from . import parameters
+
+
+def make(optimizer) -> None:
+    """All of them, for the rule that serves the groups."""
+    optimizer.state = {}
+    _make_states(optimizer)
+    slots, excluded = optimizer._slots, optimizer._excluded
+    optimizer._axes = []
+    if optimizer._rule["factored"]:
+        for slot in slots:
+            shapes = optimizer.axis_states(tuple(slot.array.shape))
+            optimizer._axes.append({n: parameters.filled_as(slot.array, shape) for n, shape in shapes.items()})
+        optimizer._list.set_axes([list(made.values()) for made in optimizer._axes])
+    _set_units(optimizer)
+    optimizer._averages = optimizer._copies = None
+    if optimizer.options["ema"] is not None:
+        _start_averages(optimizer)
+    copy_to = optimizer.options["copy_to"]
+    if copy_to is not None:
+        if isinstance(copy_to, str):
+            given = [parameters.copy_of(slot.array, copy_to) for slot in slots]
+        else:
+            given = list(parameters.flatten(copy_to, slots, "copy_to"))
+        optimizer._copies = [None if "copy_to" in out else array for array, out in zip(given, excluded)]
+        optimizer._list.set(_core.copy_role, optimizer._copies)
+
+
+def fit(optimizer) -> None:
+    """After a change of settings: another rule where they ask for one, what it lacks, units, averages."""
+    for group in optimizer.groups:
+        optimizer.check(group)
+    kernel = optimizer.kernel(optimizer.groups)
+    if kernel != optimizer._kernel:
+        from .optimizer import RULES
+
+        optimizer._kernel, optimizer._rule = kernel, RULES[kernel]
+        optimizer._kept.clear()
+        _make_states(optimizer)
+    if _units_wanted(optimizer) != optimizer._units:
+        _set_units(optimizer)
+    ema = optimizer.options["ema"]
+    if (ema is None) != (optimizer._averages is None):
+        require_can_start(optimizer, ema)
+        if ema is None:
+            optimizer._averages = None
+            optimizer._list.set(_core.average_role, [None] * len(optimizer._slots))
+        else:
+            _start_averages(optimizer)
+
+
+def require_can_start(optimizer, ema) -> None:
+    """Raises where averages cannot begin now: their correction counts every step."""
+    if ema is not None and optimizer._averages is None and optimizer.options["ema_bias_correction"] and optimizer.steps:
+        raise ValueError(
+            f"ema is {ema!r} after {optimizer.steps} steps, and ema_bias_correction counts from the first; "
+            f"make the optimizer with ema, or without ema_bias_correction"
+        )
+
+
+def _make_states(optimizer) -> None:
+    """The rule's states, in its order; those that are there are kept."""
+    wanted, before = optimizer.options["state_dtype"], optimizer.state
+    optimizer.state = {}
+    for number, state in enumerate(optimizer._rule["states"]):
+        arrays = before.get(state) or [_state_of(optimizer, state, slot, wanted) for slot in optimizer._slots]
+        optimizer.state[state] = arrays
+        optimizer._list.set(_core.first_state + number, arrays)
+
+
+def _state_of(optimizer, state, slot, wanted):
+    dtype = wanted.get(state) if isinstance(wanted, dict) else wanted
+    if not dtype or optimizer._rule["factored"]:
+        dtype = _wide(slot)
+    return parameters.filled(slot.array, dtype, optimizer.initial_state(state, optimizer.groups[slot.group]))
+
+
+def _wide(slot) -> str:
+    own = parameters.dtype_name(slot.array)
+    return "float32" if own in ("float16", "bfloat16") else own
+
+
+def _units_wanted(optimizer) -> tuple[bool, ...]:
+    return tuple(any(group[n] is not None for group in optimizer.groups) for n in ("max_norm", "agc"))
+
+
+def _set_units(optimizer) -> None:
+    axis, extents = optimizer.options["unit_axis"], [tuple(slot.array.shape) for slot in optimizer._slots]
+    optimizer._units = limited, clipped = _units_wanted(optimizer)
+    optimizer._list.set_units(
+        [parameters.units_of(shape, axis, False) for shape in extents] if limited else [],
+        [parameters.units_of(shape, axis, True) for shape in extents] if clipped else [],
+    )
+
+
+def _start_averages(optimizer) -> None:
+    # A 16-bit average would not move: 0.995 of it rounds back to it.
+    optimizer._averages = [
+        None if "ema" in out else parameters.copy_of(slot.array, _wide(slot))
+        for slot, out in zip(optimizer._slots, optimizer._excluded)
+    ]
+    optimizer._list.set(_core.average_role, optimizer._averages)
