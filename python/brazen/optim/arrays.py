@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import operator
+
 from .. import _core
 from . import parameters
 
 
 def make(optimizer) -> None:
     """All of them, for the rule that serves the groups."""
-    optimizer.state = {}
+    optimizer.state, optimizer._fitted = {}, []
     _make_states(optimizer)
     slots, excluded = optimizer._slots, optimizer._excluded
     optimizer._axes = []
@@ -34,6 +36,11 @@ def make(optimizer) -> None:
 
 def fit(optimizer) -> None:
     """After a change of settings: another rule where they ask for one, what it lacks, units, averages."""
+    # By identity: a schedule brings every step here, and an array of a GPU is not compared without waiting for it.
+    given = [optimizer.options["ema"], *(value for group in optimizer.groups for value in group.values())]
+    fitted = optimizer._fitted
+    if len(given) == len(fitted) and all(map(operator.is_, given, fitted)):
+        return
     for group in optimizer.groups:
         optimizer.check(group)
     kernel = optimizer.kernel(optimizer.groups)
@@ -53,6 +60,7 @@ def fit(optimizer) -> None:
             optimizer._list.set(_core.average_role, [None] * len(optimizer._slots))
         else:
             _start_averages(optimizer)
+    optimizer._fitted = given
 
 
 def require_can_start(optimizer, ema) -> None:

@@ -21,19 +21,19 @@ def require(optimizer, grads) -> None:
     for slot, grad in zip(optimizer._slots, grads):
         if not (parameters.is_array(grad) or hasattr(grad, "__dlpack__")):
             return
-        places.append(_writable_place(grad, f"the gradient of {slot.name}"))
+        places.append(_writable_place(grad, slot))
     if places == optimizer._cleared:
         return
     _require_apart(optimizer, grads, places)
     optimizer._cleared = places
 
 
-def _writable_place(array, name: str) -> tuple[int, int]:
+def _writable_place(array, slot) -> tuple[int, int]:
     """The first byte and the one after the last."""
-    if type(array) is np.ndarray and array.flags.c_contiguous and array.flags.writeable:
+    if type(array) is np.ndarray and (flags := array.flags).c_contiguous and flags.writeable:
         first = array.__array_interface__["data"][0]
         return first, first + array.nbytes
-    advice = "pass a writable copy, or leave zero_grads away"
+    name, advice = f"the gradient of {slot.name}", "pass a writable copy, or leave zero_grads away"
     first, strides, item = _memory_of(array, name, advice)
     low, span = first, item
     if 0 in array.shape:

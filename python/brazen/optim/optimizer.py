@@ -86,6 +86,7 @@ class Optimizer:
         self.state: dict[str, list] = {}
         self._averages: list | None = None
         self._copies: list | None = None
+        self._fitted: list = []  # the settings that the arrays were last made to fit
         if params is not None:
             self.bind(params)
 
