@@ -32,7 +32,7 @@ def sides(name: str, direction: str, x, dy) -> dict[str, list[Side]]:
         return jax.vjp(forward, x)[1](dy)[0]
 
     compiled = jax.jit(backward if direction == "backward" else forward)
-    names = (
+    names: dict[str, Any] = (
         {"x": jax.numpy.asarray(x)}
         if direction == "forward"
         else {"dy": jax.numpy.asarray(dy), "x": jax.numpy.asarray(x)}

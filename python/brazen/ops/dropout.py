@@ -8,6 +8,8 @@ the whole mask: a part of a batch draws what the whole would.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 
 from .. import _core
@@ -29,12 +31,19 @@ _MODES = ("inverted", "vanilla", "weights")
 _SATURATION = -1.7580993408473768  # what selu tends to on the left
 
 
-def _require_known(operation, unknown):
-    """Other libraries' names for the probability (p, drop_prob) say no more than a wrong word does: ours are told."""
-    for name in unknown:
-        raise TypeError(
-            f"{operation}: there is no argument {name}; rate= is the probability to drop, keep= the one to keep"
-        )
+def _tells_names(call):
+    """The method; given another library's name for the probability (p, drop_prob), it says ours."""
+    names = set(inspect.signature(call).parameters)
+
+    @functools.wraps(call)
+    def told(self, *arguments, **named):
+        for name in named.keys() - names:
+            raise TypeError(
+                f"{self.__name__}: there is no argument {name}; rate= is the probability to drop, keep= the one to keep"
+            )
+        return call(self, *arguments, **named)
+
+    return told
 
 
 def _named(operation, compiled, *arguments):
@@ -97,16 +106,16 @@ class Dropout:
     def _noise_shape(self, x, noise_shape):
         return None if noise_shape is None else noise_dimensions(x.shape, noise_shape)
 
+    @_tells_names
     def __call__(self, x, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, noise_shape=None,
-                 mode="inverted", training=True, out=None, **unknown):  # fmt: skip
-        _require_known(self.__name__, unknown)
+                 mode="inverted", training=True, out=None):  # fmt: skip
         noise = self._noise(rate, keep, keep_prob, seed, step, site, offset, mode, training)
         return _forward(self.__name__, x, noise, self._noise_shape(x, noise_shape), out)
 
+    @_tells_names
     def backward(self, dy, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, noise_shape=None,
-                 mode="inverted", training=True, out=None, **unknown):  # fmt: skip
+                 mode="inverted", training=True, out=None):  # fmt: skip
         """dx: the same elements of dy, with the same scale."""
-        _require_known(self.__name__, unknown)
         noise = self._noise(rate, keep, keep_prob, seed, step, site, offset, mode, training)
         return _backward(self.__name__, dy, noise, self._noise_shape(dy, noise_shape), out)
 
