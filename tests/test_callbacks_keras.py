@@ -11,7 +11,7 @@ from brazen import callbacks
 from training import Replay, X, Y, trainer
 
 if importlib.util.find_spec("keras") is None:
-    pytest.skip("Keras is not installed: pip install 'brazen[keras]' brings it", allow_module_level=True)
+    pytest.skip("Keras is not installed: pip install 'brazen[peers]' brings it", allow_module_level=True)
 
 os.environ.setdefault("KERAS_BACKEND", "numpy")
 keras = pytest.importorskip("keras")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Checkpoints of a state in a directory: what is written is read again, the newest is found, the oldest go."""
 
+import errno
 import math
 import os
 import pathlib
@@ -217,8 +218,11 @@ def test_arrays_of_another_size_and_layout_in_the_same_buffer(tmp_path):
 
 
 def test_what_goes_wrong_in_the_thread_comes_with_the_next_call(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    writer = checkpoint.Writer(tmp_path / "file" / "runs")
+    writer = checkpoint.Writer(tmp_path / "runs" / "first")
+    writer.hold()
+    (tmp_path / "runs" / "first").rmdir()
+    (tmp_path / "runs").rmdir()
+    (tmp_path / "runs").write_text("in the way")
     writer.write(1, {})
     with pytest.raises(NotADirectoryError):
         writer.write(2, {})
@@ -229,6 +233,52 @@ def test_what_goes_wrong_in_the_thread_comes_with_the_next_call(tmp_path):
     with pytest.raises(NotADirectoryError):
         writer.close()
     writer.close()
+
+
+def test_one_writer_at_a_time(tmp_path, run_python):
+    """Until it is closed, or its process ends, however it does; and it leaves no file."""
+    with checkpoint.Writer(tmp_path) as writer:
+        writer.write(1, {})
+        for second in (checkpoint.Writer(tmp_path).hold, lambda: checkpoint.write(tmp_path, 2, {})):
+            with pytest.raises(
+                checkpoint.DirectoryInUse, match="another writer holds this directory.*" + tmp_path.name
+            ):
+                second()
+        said = run_python(f"""
+from brazen import checkpoint
+try:
+    checkpoint.write({str(tmp_path)!r}, 2, {{}})
+except checkpoint.DirectoryInUse as error:
+    print(error.filename)
+""")
+        assert said == str(tmp_path)
+        assert checkpoint.read(checkpoint.newest(tmp_path)) == {}, "reading needs nobody's leave"
+    assert os.listdir(tmp_path) == ["step-00000001"]
+    run_python(
+        f"""
+import os, signal
+from brazen import checkpoint
+checkpoint.Writer({str(tmp_path)!r}).hold()
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+        check=False,
+    )
+    checkpoint.write(tmp_path, 2, {})
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    """NFS has none for directories: the writer works without."""
+
+    def refuse(*_):
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with checkpoint.Writer(tmp_path) as writer:
+        writer.write(1, {})
+    assert os.listdir(tmp_path) == ["step-00000001"]
+    monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output error"):
+        checkpoint.write(tmp_path, 2, {})
 
 
 def test_an_interpreter_that_ends_waits_for_the_checkpoint(tmp_path, run_python):

@@ -60,6 +60,12 @@ def test_runs(name, run_python):
         run_python(f"{start}_core.load_cuda_library({str(build.library())!r})\n{text}", timeout=300)
     elif missing:
         pytest.skip(f"{' and '.join(missing)} not installed: pip install {' '.join(missing)}")
+    elif "keras" in _imports(text):
+        # Once imported, Keras keeps its backend; NumPy's, which other tests choose, cannot fit.
+        backends = [name for name in ("torch", "jax", "tensorflow") if importlib.util.find_spec(name)]
+        if not backends:
+            pytest.skip("Keras has no backend here that trains: pip install torch")
+        run_python(text, timeout=300, env={"KERAS_BACKEND": backends[0]})
     else:
         if "torch" in _imports(text):
             importlib.import_module("torch").set_num_threads(1)  # a step of these is microseconds of work

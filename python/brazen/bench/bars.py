@@ -16,6 +16,7 @@ _MARKS = {"forward": "", "backward": "'", "": ""}
 _METRICS = {
     "torch": "times PyTorch's speed",
     "jax": "times JAX's",
+    "keras": "times Keras' on JAX",
     "reference": "times the reference Python's",
     "copy_fraction": "fraction of B",
     "of_copy": "time over a plain copy",

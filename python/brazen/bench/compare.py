@@ -17,6 +17,7 @@ RATIOS = {
     "torch_allocating": True,
     "torch": True,
     "jax": True,
+    "keras": True,
     "reference": True,
     "of_roof": False,
     "of_float32": False,

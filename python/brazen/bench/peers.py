@@ -14,6 +14,7 @@ PEERS = {
     "torch": ("torch", "pip install 'brazen[peers]'"),
     "compile": ("torch", "pip install 'brazen[peers]', and a C++ compiler on PATH"),
     "jax": ("jax", "pip install 'brazen[jax]'"),
+    "keras": ("keras", "pip install 'brazen[keras,jax]'"),
     "sklearn": ("sklearn", "pip install 'brazen[demo]'"),
     "cupy": ("cupy", "pip install 'brazen[cuda13]'"),
 }
@@ -33,8 +34,10 @@ def choose(wanted: list[str] | None) -> tuple[list[str], list[str]]:
             absent.append(
                 "cupy: runs where brazen's CUDA library and a GPU are found; `brazen.info()['why_not']` says what is missing here"
             )
-        elif importlib.util.find_spec(module) is None:
+        elif importlib.util.find_spec(module) is None or (name == "keras" and importlib.util.find_spec("jax") is None):
             absent.append(f"{name}: not installed; {install}")
+        elif name == "keras" and "keras" in sys.modules and sys.modules["keras"].backend.backend() != "jax":
+            absent.append("keras: runs in this process already, on another backend than JAX; start a new one")
         else:
             present.append(name)
     return present, absent
@@ -58,6 +61,8 @@ def start(peers: list[str], threads: int) -> dict[str, str]:
         from . import torch_peer
 
         torch_peer.start(threads)
+    if "keras" in peers:
+        os.environ["KERAS_BACKEND"] = "jax"
     versions = {}
     for name in peers:
         if name in ("reference", "compile"):

@@ -5,7 +5,7 @@ An item is (case, direction, dtype, kind). Kinds: `stream` far beyond the caches
 `cache` within them, `call` of 1,000 elements, `workload` on shapes and with bars of its own, `import`.
 
 Metrics above 1 are good and say how many times faster we are (`torch_preallocated`, `torch_allocating`, `torch`,
-`reference`, `jax`); `copy_fraction` is the part of B reached; `of_roof`, `of_float32` and `of_numpy_maximum` are our time
+`reference`, `jax`, `keras`); `copy_fraction` is the part of B reached; `of_roof`, `of_float32` and `of_numpy_maximum` are our time
 over another, below 1 is good; `overhead_us` is microseconds above a baseline.
 """
 

@@ -143,6 +143,7 @@ def workloads(results: Results) -> Table:
         ("copy_fraction", number),
         ("torch", _times),
         ("jax", _times),
+        ("keras", _times),
         ("reference", _times),
         ("sklearn", _times),
         ("bare", _times),
@@ -153,7 +154,16 @@ def workloads(results: Results) -> Table:
         if row["kind"] == "workload"
     ]
     return _without_empty_columns(
-        ["workload, float32", "fraction of B", "PyTorch", "JAX jit", "reference Python", "scikit-learn", "bare loop"],
+        [
+            "workload, float32",
+            "fraction of B",
+            "PyTorch",
+            "JAX jit",
+            "Keras on JAX",
+            "reference Python",
+            "scikit-learn",
+            "bare loop",
+        ],
         rows,
     )
 
@@ -163,7 +173,7 @@ def bars(results: Results) -> Table:
     rows = []
     for bar in BARS:
         verdict = judge(bar, results.rows)
-        if verdict.value is None and bar.metric == "jax":
+        if verdict.value is None and bar.metric in ("jax", "keras"):
             continue  # an optional peer that was not there
         asked = ("≥ " if bar.at_least else "≤ ") + f"{bar.asked:g}"
         if verdict.value is None:

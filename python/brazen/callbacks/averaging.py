@@ -68,6 +68,11 @@ class WeightAveraging(Callback):
         if self.overwrite and self.averages is not None and not self.model.pause_training:
             self.model.model.load_state(self.averages)
 
+    def load_state(self, state):
+        super().load_state(state)
+        if self.averages is not None:  # a checkpoint's arrays are the host's
+            self.averages = {name: self.model.model.xp.asarray(array) for name, array in self.averages.items()}
+
     @property
     def _inside(self) -> bool:
         fit = self.model._fit

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from ..metrics.base import to_host
+from .._random import namespace
 from .base import Callback
 
 
@@ -38,9 +38,13 @@ class History(Callback):
         self._settle()
 
     def _settle(self) -> None:
-        """Losses of batches stay on the device until an epoch is over."""
-        self.batch_loss.extend(float(to_host(value)) for value in self._pending)
-        self._pending.clear()
+        """Losses of batches stay on the device until an epoch is over, and then come in one piece."""
+        pending = self._pending
+        if pending and hasattr(pending[0], "get"):
+            self.batch_loss.extend(namespace(pending[0]).stack(pending).get().astype("float64").tolist())
+        else:
+            self.batch_loss.extend(map(float, pending))
+        pending.clear()
 
     def state(self):
         self._settle()

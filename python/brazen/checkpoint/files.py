@@ -7,6 +7,8 @@ Nothing here knows a format. Every call of the operating system that a checkpoin
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -57,6 +59,45 @@ def make_directory(path) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(made)
         sync_directory(os.path.dirname(made))
+
+
+class DirectoryInUse(OSError):
+    """Another writer, of this process or another one, writes checkpoints into the directory."""
+
+
+def hold(directory) -> int | None:
+    """A descriptor that keeps other writers out of a directory until `release`, or the process's end: a lock of the kernel's,
+    no file. None where the file system has no such locks, as NFS has none for directories."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        said = "another writer holds this directory of checkpoints; let it end, or give another directory"
+        raise DirectoryInUse(errno.EBUSY, said, os.fspath(directory)) from None
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        return None
+    return descriptor
+
+
+def release(descriptor: int | None) -> None:
+    """Ends a `hold`, for forked children too, who have the descriptor as well."""
+    if descriptor is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def alone(directory) -> Iterator[None]:
+    """No other writer in the directory, for the time of a with block."""
+    descriptor = hold(directory)
+    try:
+        yield
+    finally:
+        release(descriptor)
 
 
 def write_all(descriptor: int, data) -> None:

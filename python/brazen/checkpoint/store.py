@@ -73,11 +73,14 @@ def write(directory, step: int, state: dict[str, Any], *, keep: int | None = 3) 
     """
     keep, step = require_keep(keep), require_step(step)
     plain, found = flatten(state)
-    return commit(directory, step, dump(plain, "state"), arrays.image(found), keep)
+    text, image = dump(plain, "state"), arrays.image(found)
+    files.make_directory(directory)
+    with files.alone(directory):
+        return commit(directory, step, text, image, keep)
 
 
 def commit(directory, step: int, plain: bytes, image: arrays.Image, keep: int | None) -> str:
-    """Makes a checkpoint of a state that is laid out already."""
+    """Makes a checkpoint of a state that is laid out already, in a directory that nobody else writes into."""
     directory = os.fspath(directory)
     files.make_directory(directory)
     sweep(directory)

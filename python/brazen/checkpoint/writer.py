@@ -7,7 +7,7 @@ import os
 import threading
 from typing import Any
 
-from . import arrays, store
+from . import arrays, files, store
 from .text import dump
 from .tree import flatten
 
@@ -34,22 +34,31 @@ class Writer:
     def __init__(self, directory, keep: int | None = 3, background: bool = True):
         self.directory, self.keep, self.background = os.fspath(directory), store.require_keep(keep), bool(background)
         self.path: str | None = None
+        self._lock: int | None = None
+        self._held = False
         self._buffer: Any = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._closed = False
+
+    def hold(self) -> None:
+        """Keeps other writers out of the directory, until `close`; the first `write` does so too."""
+        if not self._held:
+            files.make_directory(self.directory)
+            self._lock, self._held = files.hold(self.directory), True
 
     def write(self, step: int, state: dict[str, Any]) -> None:
         """Copies the state, and begins to write it."""
         if self._closed:
             raise RuntimeError("this writer is closed")
         self.wait()
-        if not self.background:
-            self.path = store.write(self.directory, step, state, keep=self.keep)
-            return
         step = store.require_step(step)
         plain, found = flatten(state)
         text = dump(plain, "state")
+        self.hold()
+        if not self.background:
+            self.path = store.commit(self.directory, step, text, arrays.image(found), self.keep)
+            return
         image, self._buffer = arrays.copied(found, self._buffer)
         # Not a daemon: an interpreter that ends waits for the checkpoint.
         self._thread = threading.Thread(target=self._commit, args=(step, text, image), name="brazen-checkpoint")
@@ -77,7 +86,8 @@ class Writer:
         try:
             self.wait()
         finally:
-            self._buffer = None
+            files.release(self._lock)
+            self._buffer, self._lock, self._held = None, None, False
 
     def __enter__(self):
         return self

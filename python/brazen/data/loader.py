@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 
+from .._matmul import take_rows
 from .._random import namespace
 from .batch import Batch, as_batch
 from .order import order
@@ -131,16 +132,14 @@ class Loader:
         return changed._replace(offset=batch.offset)
 
     def _take(self, role: str, array, chosen):
-        if isinstance(chosen, slice):
-            return array[chosen]
-        if not self.reuse or not isinstance(array, numpy.ndarray):
+        xp = namespace(array)
+        if not self.reuse or isinstance(chosen, slice) or not isinstance(array, xp.ndarray):
             return array[chosen]
         key = role, len(chosen)
         buffer = self._buffers.get(key)
         if buffer is None:
-            buffer = self._buffers[key] = numpy.empty((len(chosen), *array.shape[1:]), array.dtype)
-        # The order holds valid indices only; mode="raise" would copy once more.
-        return array.take(chosen, axis=0, out=buffer, mode="clip")
+            buffer = self._buffers[key] = xp.empty((len(chosen), *array.shape[1:]), array.dtype)
+        return take_rows(array, chosen, buffer)
 
     def _of_function(self, epoch: int, start: int):
         iterator = iter(self.x(epoch, start))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from .. import _doctor
+from .. import _doctor, checkpoint
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError as missing:
         print(missing)
         status = 0
+    except checkpoint.DirectoryInUse as busy:
+        print(busy)
+        return 1
     if status:
         return status
     print(flush=True)

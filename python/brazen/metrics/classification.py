@@ -86,8 +86,11 @@ class Confusion(Metric):
         classes = self.classes or wide
         xp = namespace(prediction)
         flat = known.reshape(-1).astype("int64") * classes + found.reshape(-1)
-        given = None if weights is None else xp.broadcast_to(weights, known.shape).reshape(-1)
-        return (xp.bincount(flat, given, minlength=classes * classes).reshape(classes, classes),)
+        # CuPy's bincount waits for the device to know its length; uint64 is an integer that devices add up.
+        matrix = xp.zeros(classes * classes, "uint64" if weights is None else "float64")
+        given = 1 if weights is None else xp.broadcast_to(weights, known.shape).reshape(-1).astype(matrix.dtype)
+        xp.add.at(matrix, flat, given)
+        return (matrix.reshape(classes, classes).astype("int64" if weights is None else "float64", copy=False),)
 
     def of(self, *sums):
         return numpy.asarray(sums[0])

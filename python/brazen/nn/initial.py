@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ..optim.parameters import assign
+
 # Parameters of one layer that have places of their own in the generator.
 _PER_LAYER = 16
 
@@ -32,7 +34,7 @@ def fill_parameter(layer, name: str, spec, seed: int) -> None:
             raise ValueError(
                 f"layer {layer.path}: the initialiser of {name} gave {tuple(values.shape)}; expected {shape}"
             )
-        view[...] = values
+        assign(view, values)
     else:
         raise TypeError(
             f"layer {layer.path}: {name} begins with {init!r}; expected a number, a name or object of brazen.init, or a "

@@ -11,6 +11,7 @@ import numpy
 import brazen
 
 from .. import optim, schedules
+from .._random import namespace
 from ..callbacks.base import Callback
 from ..data import order
 from ..init import normal
@@ -91,7 +92,8 @@ class _Accuracies(Callback):
     def on_epoch_end(self, epoch, logs=None):
         X, y = self.data
         if len(X) > _TRAIN_SAMPLES:
-            chosen = order(len(X), self.model.seed, epoch, site=1)[:_TRAIN_SAMPLES]
+            like = X if namespace(X) is not numpy else None
+            chosen = order(len(X), self.model.seed, epoch, site=1, like=like)[:_TRAIN_SAMPLES]
             X, y = X[chosen], y[chosen]
         self.train.append(self._accuracy(X, y))
         self.val.append(self._accuracy(*self.held))

@@ -143,7 +143,8 @@ class Fit:
         if trainer.regularizer is not None:
             penalty = trainer.regularizer.penalty(model.params)
             self.means.sums["loss"] += penalty * samples
-            loss = loss + penalty
+            # In float64, as the penalty is, on every device.
+            loss = (float(loss) if self.means.host else loss) + penalty
         trainer._batch_loss = loss
         self.history.note(loss)
         if self._heard_before:

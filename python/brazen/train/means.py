@@ -14,7 +14,7 @@ class Means:
     """Sums over batches, each counted with its samples."""
 
     def __init__(self, metrics: list[Metric], xp):
-        self.metrics, self.host = metrics, xp is numpy
+        self.metrics, self.xp, self.host = metrics, xp, xp is numpy
         self.start()
 
     def start(self) -> None:
@@ -50,5 +50,10 @@ class Means:
     def load_state(self, state: dict[str, Any]) -> None:
         self.samples, self.sums = int(state["samples"]), dict(state["sums"])
         for metric in self.metrics:
-            if metric.label in state["metrics"]:
-                metric.load_state(state["metrics"][metric.label])
+            given = state["metrics"].get(metric.label)
+            if given is not None:
+                metric.load_state({key: self._placed(value) for key, value in given.items()})
+
+    def _placed(self, value):
+        """Where the batches are: a checkpoint holds arrays of the host."""
+        return self.xp.asarray(value) if isinstance(value, numpy.ndarray) else value

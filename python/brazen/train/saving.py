@@ -6,8 +6,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy
-
 FORMAT = 1
 
 
@@ -56,7 +54,7 @@ def load_state(trainer, given: dict[str, Any]) -> None:
     if (given["loss_scale"] is None) != (trainer.loss_scale is None):
         raise ValueError("the state and this trainer differ in whether they have a loss_scale")
     # The optimizer first: it says what is wrong before it changes anything, and so does the network.
-    weights = {name: numpy.array(array) for name, array in trainer.model.state().items()}
+    weights = {name: array.copy() for name, array in trainer.model.state().items()}
     trainer.model.load_state(given["weights"])
     try:
         trainer.optimizer.load_state_dict(given["optimizer"])
@@ -90,6 +88,7 @@ class Checkpoints:
         self.every = None if every == "epoch" else int(every)
         require_writable(self.directory, "checkpoint_dir")
         self.writer = checkpoint.Writer(self.directory, keep=keep)
+        self.writer.hold()
         self.written: int | None = None
         self.due = 0
 

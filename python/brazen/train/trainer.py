@@ -263,18 +263,11 @@ class Trainer:
                 raise one_shot_error("validation_data")
         if train.one_shot and (checkpoint_dir is not None or resume):
             raise one_shot_error("x")
-        checkpoints = None
-        if checkpoint_dir is not None:
-            checkpoints = Checkpoints(checkpoint_dir, checkpoint_every, keep)
-        elif resume == "auto":
+        if resume == "auto" and checkpoint_dir is None:
             raise ValueError("resume is 'auto' without checkpoint_dir; expected a directory to look into")
-        if self._bound != list(self.model.params):
-            self._bind()
-        saved = self._saved(resume, checkpoints)
         history = History()
-        given = list(callbacks)
         steps = steps_per_epoch or train.steps
-        everyone = CallbackList([*given, history, *([ProgressBar(int(verbose))] if verbose else [])])
+        everyone = CallbackList([*callbacks, history, *([ProgressBar(int(verbose))] if verbose else [])])
         settings = {
             **train.settings,
             "accumulate": self.accumulate,
@@ -282,12 +275,16 @@ class Trainer:
             "steps_per_epoch": steps_per_epoch,
         }
         everyone.set(self, {"verbose": int(verbose), "epochs": epochs, "steps": steps, "batch_size": batch_size})
-        self.interrupted, self.history = False, history
-        self._fit = Fit(
-            self, train, epochs, validation=validation, callbacks=everyone, history=history, settings=settings,
-            steps_per_epoch=steps_per_epoch, checkpoints=checkpoints,
-        )  # fmt: skip
+        if self._bound != list(self.model.params):
+            self._bind()
+        checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, checkpoint_every, keep)
         try:
+            saved = self._saved(resume, checkpoints)
+            self.interrupted, self.history = False, history
+            self._fit = Fit(
+                self, train, epochs, validation=validation, callbacks=everyone, history=history, settings=settings,
+                steps_per_epoch=steps_per_epoch, checkpoints=checkpoints,
+            )  # fmt: skip
             self._fit.run(saved)
         finally:
             if checkpoints is not None:

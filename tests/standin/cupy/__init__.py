@@ -2,157 +2,42 @@
 """Stands in for CuPy where there is no GPU: "device" memory is NumPy's, seen through CuPy's own attributes. Test-only.
 
 It has what brazen and its tests use, and nothing that CuPy lacks: no `__dlpack__` to fall back on, no buffer protocol,
-no NumPy functions. `device_count` says how many devices to pretend; memory of each is the same host memory.
+no NumPy arrays among the operands. `waits` counts what makes the host wait for a real device.
 """
 
 import numpy as _np
 
-from . import cuda
+from . import cuda, linalg
+from .core import _made, asarray, empty, function, ndarray, on_device, waits
 
 __version__ = "standin"
-__all__ = ["asarray", "asnumpy", "cuda", "empty", "float32", "hypot", "ndarray", "ones", "random", "zeros"]
-float32 = _np.float32
+__all__ = [
+    "abs", "add", "arange", "argsort", "array", "asarray", "ascontiguousarray", "asnumpy", "broadcast_to", "clip", "concatenate",
+    "count_nonzero", "cuda", "diagonal", "dtype", "empty", "empty_like", "eye", "float32", "full", "hypot", "isfinite", "linalg", "matmul",
+    "maximum", "minimum", "moveaxis", "multiply", "ndarray", "ones", "ones_like", "random", "sqrt", "stack", "sum", "take",
+    "take_along_axis", "waits", "where", "zeros", "zeros_like",
+]  # fmt: skip
+dtype, float32, float64 = _np.dtype, _np.float32, _np.float64
+
+# Of NumPy's functions those that CuPy has as well, and that do not wait there: bincount does, to know its length.
+for _name in (
+    "abs", "ascontiguousarray", "broadcast_to", "clip", "concatenate", "count_nonzero", "diagonal", "empty_like", "hypot", "isfinite", "matmul", "maximum",
+    "minimum", "moveaxis", "multiply", "ones_like", "sqrt", "stack", "sum", "take_along_axis", "where", "zeros_like",
+):  # fmt: skip
+    globals()[_name] = function(getattr(_np, _name))
 
 
-class _Pointer:
-    """CuPy's MemoryPointer: an address, and what keeps it alive."""
-
-    def __init__(self, ptr, owner):
-        self.ptr = ptr
-        self.owner = owner
-
-    def __add__(self, offset):
-        return _Pointer(self.ptr + offset, self.owner)
+def take(array, indices, axis=None, out=None):
+    """CuPy's has no mode: an index beyond the ends takes some row."""
+    return function(_np.take)(array, indices, axis=axis, out=out, mode="wrap")
 
 
-class ndarray:
-    """An array on the current device, made as CuPy makes it: (shape, dtype, memptr, strides)."""
+class add:
+    """The ufunc's scattered form alone."""
 
-    __array_ufunc__ = None
-
-    def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        dtype = _np.dtype(dtype)
-        if memptr is None:
-            host = _np.empty(shape, dtype, order)
-            memptr = _Pointer(host.ctypes.data, host)
-            strides = host.strides
-        self.data = memptr
-        self.shape = shape
-        self.dtype = dtype
-        self.strides = tuple(strides) if strides is not None else _np.empty(shape, _np.uint8).strides
-        if strides is None:
-            self.strides = tuple(stride * dtype.itemsize for stride in self.strides)
-        self.device = cuda.Device()
-
-    def __array__(self, *_, **__):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
-
-    @property
-    def _host(self):
-        """The same memory as NumPy sees it."""
-        interface = {
-            "version": 3,
-            "shape": self.shape,
-            "strides": self.strides,
-            "data": (self.data.ptr, False),
-            "typestr": f"|V{self.dtype.itemsize}",
-        }
-        holder = type("Holder", (), {"__array_interface__": interface, "owner": self})()
-        return (
-            _np.asarray(holder).view(self.dtype)
-            if self.shape
-            else _np.asarray(holder).reshape(1).view(self.dtype).reshape(())
-        )
-
-    @property
-    def ndim(self):
-        return len(self.shape)
-
-    @property
-    def size(self):
-        return int(_np.prod(self.shape, dtype=_np.int64))
-
-    def __len__(self):
-        return self.shape[0]
-
-    def _view(self, host):
-        made = ndarray(host.shape, self.dtype, _Pointer(host.__array_interface__["data"][0], self), host.strides)
-        made.device = self.device
-        return made
-
-    def __getitem__(self, key):
-        return self._view(self._host[key if isinstance(key, tuple) else (key,)][...])
-
-    def __setitem__(self, key, value):
-        self._host[key] = value.get() if isinstance(value, ndarray) else value
-
-    def transpose(self, *axes):
-        return self._view(self._host.transpose(*axes))
-
-    def reshape(self, *shape):
-        return self._view(self._host.reshape(*shape))
-
-    def view(self, dtype):
-        made = self._view(self._host)
-        made.dtype = _np.dtype(dtype)
-        return made
-
-    def get(self):
-        return self._host.copy()
-
-    # Arithmetic of the user's own loop and of the self-test: NumPy's, results on this device again.
-
-    def copy(self):
-        return asarray(self._host)
-
-    def argsort(self, kind=None):
-        return asarray(self._host.argsort(kind=kind))
-
-    def __abs__(self):
-        return asarray(abs(self._host))
-
-    @property
-    def T(self):
-        return self.transpose()
-
-    def astype(self, dtype):
-        return on_device(self._host.astype(dtype))
-
-    def sum(self, axis=None):
-        return _made(self._host.sum(axis=axis))
-
-    def clip(self, low, high):
-        return on_device(self._host.clip(low, high))
-
-    def __float__(self):
-        return float(self._host)
-
-    def __bool__(self):
-        return bool(self._host)
-
-    def __matmul__(self, other):
-        return _made(self._host @ other._host)
-
-    def __iadd__(self, other):
-        self._host[...] += other._host if isinstance(other, ndarray) else other
-        return self
-
-
-def _made(host):
-    return on_device(_np.asarray(host))
-
-
-def _operator(name):
-    def apply(self, other):
-        return _made(getattr(self._host, name)(other._host if isinstance(other, ndarray) else other))
-
-    return apply
-
-
-for _name in ("add", "sub", "mul", "truediv", "pow", "mod"):
-    for _form in (f"__{_name}__", f"__r{_name}__"):
-        setattr(ndarray, _form, _operator(_form))
+    @staticmethod
+    def at(target, indices, values):
+        _np.add.at(target._host, indices._host, values._host if isinstance(values, ndarray) else values)
 
 
 def ones(shape, dtype=float):
@@ -163,8 +48,28 @@ def zeros(shape, dtype=float):
     return on_device(_np.zeros(shape, dtype))
 
 
-def hypot(a, b):
-    return _made(_np.hypot(a._host, b._host))
+def full(shape, value, dtype=float):
+    return on_device(_np.full(shape, value, dtype))
+
+
+def eye(rows, columns=None, dtype=float):
+    return on_device(_np.eye(rows, columns, dtype=dtype))
+
+
+def arange(stop, dtype=None):
+    return on_device(_np.arange(stop, dtype=dtype))
+
+
+def argsort(array, kind=None):
+    return array.argsort(kind=kind)
+
+
+def array(given, dtype=None):
+    return _made(_np.array(given._host if isinstance(given, ndarray) else given, dtype))
+
+
+def asnumpy(array):
+    return array.get() if isinstance(array, ndarray) else _np.asarray(array)
 
 
 class _Generator:
@@ -179,30 +84,3 @@ class _Generator:
 
 class random:
     default_rng = _Generator
-
-
-def empty(shape, dtype=float, order="C"):
-    return ndarray(shape, dtype, order=order)
-
-
-def on_device(host):
-    """The stand-in's own: NumPy's memory itself, strides, sharing and all, as if it lay on the current device."""
-    return ndarray(host.shape, host.dtype, _Pointer(host.__array_interface__["data"][0], host), host.strides)
-
-
-def asarray(array, dtype=None):
-    if isinstance(array, ndarray):
-        return array
-    return on_device(_np.array(array, dtype, copy=True))
-
-
-def arange(stop):
-    return asarray(_np.arange(stop))
-
-
-def argsort(array, kind=None):
-    return array.argsort(kind)
-
-
-def asnumpy(array):
-    return array.get() if isinstance(array, ndarray) else _np.asarray(array)

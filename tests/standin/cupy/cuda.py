@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Streams and devices of the stand-in: numbers that brazen passes on. No memory."""
 
+# One element: how often the host waited for a device. `cupy.waits` is the same.
+waits = [0]
 _current_device = [0]
 _current_stream: list["Stream"] = []
 
@@ -41,6 +43,7 @@ class Stream:
 
     def synchronize(self):
         """Everything is done already."""
+        waits[0] += 1
 
     def begin_capture(self):
         if self.ptr == 0:

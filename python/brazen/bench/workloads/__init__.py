@@ -20,7 +20,7 @@ class Workload:
     """`make(peers, shape)` builds the case: our best ways in `ours`, the peers' in `peers` (any columns). `small` is the
     shape for tests.
 
-    `asked` holds the bars, each a metric and the least or, with `at_most`, the most it may be: `torch`, `jax`, `reference`
+    `asked` holds the bars, each a metric and the least or, with `at_most`, the most it may be: `torch`, `jax`, `keras`, `reference`
     (how many times faster we are), `copy_fraction` (the part of B reached with the case's bytes), `of_copy` (our time
     over a plain copy of as many bytes), `microseconds`, `overhead_us` (microseconds above the case's baseline), `sklearn`,
     `bare` (the same loop without the trainer) or `step_us` (microseconds a step more than that).

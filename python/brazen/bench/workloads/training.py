@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whole training steps and convolutions of networks, next to PyTorch's eager mode with its fused Adam."""
+"""Whole training steps and convolutions of networks, next to PyTorch's eager mode with its fused Adam, and Keras on JAX."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ def _step(peers: tuple[str, ...], shape: tuple[int, ...]) -> Case:
     )
     if "torch" in peers:
         case.peers["torch"] = {"allocating": [_torch_step(x, labels)]}
+    if "keras" in peers:
+        from ..keras_peer import training_step
+
+        case.peers["keras"] = {"allocating": training_step(x, labels, _WIDTHS[1:])}
     if "reference" in peers:
         case.peers["reference"] = {"allocating": [_reference_step(x, labels)]}
     return case
@@ -158,7 +162,14 @@ def _torch_convolution(x, dy) -> Side:
 
 
 WORKLOADS = (
-    Workload("training step, batch 128", "forward", _step, (128, 784), (8, 20), {"torch": 1.7, "reference": 4.0}),
+    Workload(
+        "training step, batch 128",
+        "forward",
+        _step,
+        (128, 784),
+        (8, 20),
+        {"torch": 1.7, "keras": 1.5, "reference": 4.0},
+    ),
     Workload("training step, batch 16", "forward", _step, (16, 784), (4, 20), {"torch": 2.5, "reference": 4.0}),
     Workload("convolution, 64 x 64 x 32 x 32", "forward", _convolution, (64, 64, 32, 32), (2, 3, 6, 5), {"torch": 0.5}),
 )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy
 
 from ... import callbacks, checkpoint, data, nn, optim, plots, schedules
+from ...checkpoint.files import alone
 from ...metrics import get
 from .. import regularizers
 from ..saving import require_writable
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         return train(config.load(given.config), given.fresh, given.verbose)
-    except (ConfigError, ImportError, checkpoint.CheckpointError) as error:
+    except (ConfigError, ImportError, checkpoint.CheckpointError, checkpoint.DirectoryInUse) as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -84,7 +85,8 @@ def train(given: Config, fresh: bool = False, verbose: int = 1) -> int:
     except ValueError as error:
         given.fail(("output", "directory"), str(error))
     if fresh and os.path.isdir(saved):
-        shutil.rmtree(saved)
+        with alone(saved):
+            shutil.rmtree(saved)
     begun = checkpoint.newest(saved)
     if verbose:
         kind = f"{len(held.classes)} classes" if held.classes is not None else f"{held.y.shape[1]} numbers"
