@@ -325,6 +325,7 @@ def test_public_random(cupy):  # noqa: F811
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.emulation
 def test_refused(cupy, monkeypatch):  # noqa: F811
     x = cupy.on_device(layouts.misaligned(np.ones((4, 3), "float32")))
     with pytest.raises(ValueError, match=r"fused: an array's elements do not lie at multiples of their size"):

@@ -5,6 +5,7 @@ From Python through the bindings and the C ABI to the kernels' own source. It ca
 order, dtype switch or launch size; not what only a GPU's own instructions can get wrong.
 """
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -25,7 +26,12 @@ if build.compiler() is None:
 
 @pytest.fixture(scope="module")
 def cupy():
-    """The stand-in as `cupy`, and the emulated library behind the bindings."""
+    """The stand-in as `cupy`, and the emulated library behind the bindings; with BRAZEN_TEST_DEVICE set, CuPy and a GPU."""
+    if os.environ.get("BRAZEN_TEST_DEVICE"):
+        import device
+
+        yield device.cupy_of_tests()
+        return
     hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "cupy"}
     place = str(Path(__file__).parent / "standin")
     sys.path.insert(0, place)
@@ -217,6 +223,7 @@ def test_concurrent_calls(cupy):
     assert len(wrong) == 160 and not any(wrong)
 
 
+@pytest.mark.emulation
 def test_mixed_places_and_wrong_outputs(cupy):
     host = np.ones((4, 3), "float32")
     device = cupy.on_device(host)
@@ -241,6 +248,7 @@ def test_mixed_places_and_wrong_outputs(cupy):
         bz.silu(store[:8], out=store[1:])
 
 
+@pytest.mark.emulation
 def test_results_lie_on_the_device_of_x(cupy):
     """CuPy allocates on its current device, which need not be the array's."""
     arrays = [cupy.on_device(samples.ordinary((4, 6), "float32", k)) for k in range(2)]
@@ -282,6 +290,7 @@ FAILURES = [
 ]
 
 
+@pytest.mark.emulation
 @pytest.mark.parametrize("code, driver, kind, text", FAILURES, ids=lambda v: str(v)[:12])
 def test_failures_name_cause_and_cure(cupy, monkeypatch, code, driver, kind, text):
     x = cupy.on_device(samples.ordinary(5000, "float32"))
@@ -299,6 +308,7 @@ def test_failures_name_cause_and_cure(cupy, monkeypatch, code, driver, kind, tex
     assert not same_bits(bz.silu(x).get(), bz.silu(x.get())), "the process lives on"
 
 
+@pytest.mark.emulation
 def test_info_reports_the_library(cupy):
     info = bz.info()
     assert info["cuda"]["library"].endswith("libbrazen_host.so") and info["cuda"]["devices"] == 1

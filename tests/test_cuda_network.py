@@ -16,6 +16,7 @@ from tolerance import same_bits
 if build.compiler() is None:
     pytest.skip("the emulation of CUDA needs g++ (or CXX), which is not here", allow_module_level=True)
 
+pytestmark = pytest.mark.emulation  # the matrix products of a GPU are others
 SAMPLES, BATCH = 12, 4
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(SAMPLES, 2, 4, 4)).astype("float32")

@@ -262,6 +262,7 @@ def test_functions(cupy, dtype):  # noqa: F811
         functions.global_norm([on_gpu[0], on_cpu[0]])
 
 
+@pytest.mark.emulation  # the matrix products of a GPU are others
 def test_the_loop_of_the_readme(cupy):  # noqa: F811
     text = (build.ROOT / "README.md").read_text()
     loop = text[text.index("import numpy as np") : text.index("assert losses[-1]")]
@@ -274,6 +275,7 @@ def test_the_loop_of_the_readme(cupy):  # noqa: F811
     assert spaces[0]["losses"] == spaces[1]["losses"]
 
 
+@pytest.mark.emulation
 def test_failures_leave_the_list_usable(cupy, monkeypatch):  # noqa: F811
     params, twins = [cupy.on_device(np.ones(5, "float32"))], [np.ones(5, "float32")]
     opt, other = bz.optim.Adam(params), bz.optim.Adam(twins)

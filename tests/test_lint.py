@@ -14,8 +14,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 if not (ROOT / "csrc").is_dir():
     pytest.skip("no source tree here", allow_module_level=True)
 
-# Known to hold more than one idea; the list may shrink.
-LONG = {"tools/gpu/prove.py"}
 MOST_LINES = 400
 
 
@@ -81,10 +79,7 @@ def test_opens_with_licence_and_a_sentence(path):
 @pytest.mark.parametrize("path", EVERYWHERE, ids=named)
 def test_length(path):
     lines = len(path.read_text().splitlines())
-    if named(path) in LONG:
-        assert lines > MOST_LINES, f"{lines} lines: strike it from LONG"
-    else:
-        assert lines <= MOST_LINES, "more than one idea in it?"
+    assert lines <= MOST_LINES, "more than one idea in it?"
 
 
 # Spelled apart so that this file does not find itself.

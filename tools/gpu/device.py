@@ -1,22 +1,33 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The GPU and its array libraries: what they are, NumPy arrays to and from them in any memory layout, time on the device."""
 
+import functools
 import importlib
+import importlib.metadata
+import os
 import platform
+import re
 import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from stages import Skip
 
 ROOT = Path(__file__).resolve().parents[2]
+# Where PyTorch's tensors go, and by how much whole workloads are cut: the tests of these tools run them small, on the CPU.
+PLACE, SHRINK = "cuda", 1
+
+
+def scaled(first, *rest):
+    """A shape, its first extent cut by SHRINK."""
+    return (max(first // SHRINK, 2), *rest)
 
 
 def smi(field):
-    asked = subprocess.run(
-        ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"], capture_output=True, text=True
-    )
-    return asked.stdout.split("\n")[0].strip()
+    """What nvidia-smi says of the first device; nothing without one."""
+    return answer("nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits").split("\n")[0].strip()
 
 
 def library(name):
@@ -25,8 +36,7 @@ def library(name):
         module = importlib.import_module(name)
     except ImportError as error:
         raise Skip(f"{name} is not installed ({error})") from None
-    usable = module.cuda.is_available() if hasattr(module.cuda, "is_available") else True
-    if not usable:
+    if PLACE == "cuda" and not module.cuda.is_available():
         raise Skip(f"{name} {module.__version__} sees no GPU")
     return module
 
@@ -40,7 +50,7 @@ def machine():
         "multiprocessors": properties.multi_processor_count,
         "memory_gib": round(properties.total_memory / 2**30, 1),
         "driver": smi("driver_version"),
-        "processor_cores": len(__import__("os").sched_getaffinity(0)),
+        "processor_cores": len(os.sched_getaffinity(0)),
     }
 
 
@@ -49,15 +59,31 @@ def versions():
 
     found = {"python": platform.python_version(), "brazen": brazen.__version__, "numpy": np.__version__}
     found["cuda library"] = brazen.info()["cuda"]["archs"] or brazen.info()["why_not"]
-    for name in ("torch", "cupy", "triton", "jax"):
+    for name in ("torch", "cupy-cuda13x", "triton", "jax", "optax"):
         try:
-            found[name] = importlib.import_module(name).__version__
-        except Exception:
+            found[name.partition("-")[0]] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
             continue
-    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    if commit.returncode == 0:
-        found["commit"] = commit.stdout.strip()
-    return found
+    release = re.search(r"V(\d[\d.]*)", answer("nvcc", "--version"))
+    commit = answer("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD").strip()
+    found |= {"nvcc": release[1]} if release else {}
+    return found | ({"commit": commit} if commit else {})
+
+
+def answer(*command):
+    """What a program prints; nothing where it is absent or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def cupy_of_tests():
+    """CuPy with what the tests of the emulated kernels ask of its stand-in."""
+    cupy = library("cupy")
+    kept = {name: getattr(cupy, name) for name in ("ndarray", "empty", "cuda")}
+    return SimpleNamespace(on_device=functools.partial(on_cupy, cupy), **kept)
 
 
 def _memory(array):
@@ -97,10 +123,10 @@ def on_torch(torch, array):
     shift = (array.__array_interface__["data"][0] - first) % 256
     if shift % array.itemsize:
         return None
-    size = -(-(memory.size + shift) // array.itemsize) * array.itemsize
+    size = max(-(-(memory.size + shift) // array.itemsize), 1) * array.itemsize
     host = np.zeros(size, np.uint8)
     host[shift : shift + memory.size] = memory
-    store = torch.from_numpy(host).cuda().view(getattr(torch, array.dtype.name))
+    store = torch.from_numpy(host).to(PLACE).view(getattr(torch, array.dtype.name))
     return store.as_strided(
         array.shape, [s // array.itemsize for s in array.strides], (shift + first) // array.itemsize
     )
@@ -113,10 +139,17 @@ def from_torch(tensor, dtype):
     return tensor.detach().contiguous().view(bits).cpu().numpy().view(dtype)
 
 
+def synchronize(torch):
+    if PLACE == "cuda":
+        torch.cuda.synchronize()
+
+
 def seconds(torch, function, repeats=21):
     """The median time of `function` on the current stream."""
     for _ in range(4):
         function()
+    if PLACE == "cpu":
+        return host_seconds(torch, function, 3, 1)
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
     marks[0].record()
     for mark in marks[1:]:
@@ -124,3 +157,32 @@ def seconds(torch, function, repeats=21):
         mark.record()
     torch.cuda.synchronize()
     return float(np.median([a.elapsed_time(b) for a, b in zip(marks, marks[1:])])) / 1e3
+
+
+def host_seconds(torch, function, rounds=30, calls=200):
+    """The median time a call keeps the host, the device's queue emptied between the rounds."""
+    samples = []
+    for _ in range(rounds):
+        synchronize(torch)
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        samples.append((time.perf_counter() - start) / calls)
+    synchronize(torch)
+    return float(np.median(samples))
+
+
+def captured(torch, function):
+    """A call that plays `function` from a CUDA graph; on the CPU, the function itself."""
+    if PLACE == "cpu":
+        return function
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            function()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    return graph.replay

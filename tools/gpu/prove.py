@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import numpy as np
-from lists import optimizers  # noqa: F401
-from stages import Skip, step
+from emulated import suite  # noqa: F401
+from loops import captured_steps, cupy_example, graph, networks, streams, torch_loop  # noqa: F401
+from stages import step
+from whole import bits, huge, hundred_steps, many  # noqa: F401
 
 SHAPES = [
     (37,),
@@ -120,16 +121,6 @@ class Table:
 
 
 @step
-def table_cupy(work):
-    """The op table on CuPy arrays: dtypes, layouts, out=, sizes, against the CPU's bits."""
-    import device
-
-    cupy = device.library("cupy")
-    made = Table(Count(), lambda a: device.on_cupy(cupy, a), lambda r, _: device.from_cupy(r))
-    return made.run(limited(work, 90))
-
-
-@step
 def table_torch(work):
     """The op table on PyTorch CUDA tensors."""
     import device
@@ -157,45 +148,16 @@ def halves(work):
         for dtype in ("float16", "bfloat16", "float32", "float64"):
             x = np.concatenate([samples.unary_sample(dtype, "small"), samples.special_values(dtype)])
             x = np.resize(x, x.size + -x.size % 48)
-            pieces = {"gate": 2, "maxout": case.parameters.get("pieces", 2)}.get(case.family, 1)
-            named = {"x": x, "dy": samples.ordinary(x.size // pieces, dtype, 3), "alpha": np.array([0.25], x.dtype)}
-            arrays = [named[name] for name in case.arguments]
-            sent = [device.on_torch(torch, a) for a in arrays]
             for parameters in case.parameter_sets:
+                pieces = {"gate": 2, "maxout": parameters.get("pieces", 2)}.get(case.family, 1)
+                named = {"x": x, "dy": samples.ordinary(x.size // pieces, dtype, 3), "alpha": np.array([0.25], x.dtype)}
+                arrays = [named[name] for name in case.arguments]
+                sent = [device.on_torch(torch, a) for a in arrays]
                 wanted = case.results(*arrays, parameters=parameters)
                 for result, expected in zip(case.results(*sent, parameters=parameters), wanted):
-                    count.compare(
-                        device.from_torch(result, expected.dtype), expected, f"{case.id} {dtype} {parameters}"
-                    )
+                    told = f"{case.id} {dtype} {parameters}"
+                    count.compare(device.from_torch(result, expected.dtype), expected, told)
     return count.entry()
-
-
-@step
-def chains(work):
-    """The chain, dropout and random fills on CuPy arrays: what the tests ask of their emulation."""
-    import device
-    import test_cuda_chain as tests
-    from tolerance import DTYPES
-
-    cupy = device.library("cupy")
-    there = SimpleNamespace(on_device=lambda a: device.on_cupy(cupy, a), ndarray=cupy.ndarray, empty=cupy.empty)
-    of_noise = (tests.test_stages, tests.test_offsets, tests.test_noise_shapes)
-    of_dtype = (tests.test_layouts_and_axes, tests.test_strided_coefficients, tests.test_sizes, tests.test_in_place,
-                tests.test_cut_passes_keep_channels_and_indices, tests.test_batch_norm)  # fmt: skip
-    calls = [(test, (dtype,)) for dtype in DTYPES for test in of_dtype]
-    calls += [
-        (test, (noise, dtype)) for dtype in DTYPES for test in of_noise for noise in tests.NOISES if noise != "none"
-    ]
-    calls += [(tests.test_fills, fill) for fill in tests.FILLS] + [
-        (tests.test_fill_parameters, fill) for fill in tests.FILLS
-    ]
-    calls += [(tests.test_activations, (entry, dtype)) for dtype in DTYPES for entry in tests.ACTIVATIONS]
-    work = limited(work, 120)
-    for done, (test, given) in enumerate(calls):
-        if work.left() < 1:
-            return {"note": f"{done} of {len(calls)} tests"}
-        test(there, *given)
-    return {"note": f"all {len(calls)} tests"}
 
 
 @step
@@ -211,105 +173,17 @@ def alpha_gradient(work):
         ((64, 70000), 1, 70000, "C"), ((70000, 64), 1, 64, "C"), ((32, 96, 49), 1, 96, "C"), ((32, 49, 96), 2, 96, "C"),
         ((1 << 27,), 0, 1, "C"), ((3, 5, 2049), 1, 5, "F"), ((2, 70000, 3), 1, 70000, "C"),
     ]:  # fmt: skip
+        shape, channels = (tuple(max(n // device.SHRINK, min(n, 5)) for n in of) for of in (shape, (channels,)))
         for dtype in ("float32", "bfloat16", "float64"):
             if np.prod(shape) > 1e8 and dtype != "float32":
                 continue
             base = samples.ordinary(min(int(np.prod(shape)), 1 << 22), dtype, 1)
             x, dy = (np.asarray(np.resize(np.roll(base, k), shape), order=order) for k in (0, 12345))
-            alpha = samples.ordinary((channels,), dtype, 2)
+            alpha = samples.ordinary(channels, dtype, 2)
             sent = [device.on_torch(torch, a) for a in (dy, x, alpha)]
             for result, wanted in zip(bz.prelu.backward(*sent, axis=axis), bz.prelu.backward(dy, x, alpha, axis=axis)):
                 count.compare(device.from_torch(result, wanted.dtype), wanted, f"{shape} {dtype}")
     return count.entry()
-
-
-@step
-def streams(work):
-    """Work follows the caller's stream, for CuPy and PyTorch; nothing synchronises behind his back."""
-    import brazen as bz
-    import device
-
-    torch = device.library("torch")
-    count = Count()
-    x = torch.zeros(1 << 24, device="cuda")
-    stream = torch.cuda.Stream()
-    torch.cuda.synchronize()
-    with torch.cuda.stream(stream):
-        torch.cuda._sleep(400_000_000)  # about a fifth of a second
-        x.fill_(1.0)
-        start = time.time()
-        y = bz.leaky_relu(x)
-        waited = time.time() - start
-    stream.synchronize()
-    count.compare(device.from_torch(y, "float32"), np.ones(x.numel(), "float32"), "PyTorch stream")
-    if waited > 0.1:
-        raise AssertionError(f"a call waited {waited:.2f} s for its stream")
-    cupy = device.library("cupy")
-    with cupy.cuda.Stream(non_blocking=True) as stream:
-        y = bz.leaky_relu(cupy.full(1 << 20, 2.0, "float32"))
-        stream.synchronize()
-    count.compare(y.get(), np.full(1 << 20, 2, "float32"), "CuPy stream")
-    return count.entry()
-
-
-@step
-def graph(work):
-    """Calls recorded in a CUDA graph, the reduction with its workspace among them, and replayed on new values."""
-    import brazen as bz
-    import device
-    import samples
-
-    torch = device.library("torch")
-    count = Count()
-    host = [samples.ordinary((8, 64, 300), "float32", seed) for seed in range(3)]
-    alpha_host = samples.ordinary(64, "float32", 9)
-    x, dy = torch.zeros(8, 64, 300, device="cuda"), torch.zeros(8, 64, 300, device="cuda")
-    alpha = torch.from_numpy(alpha_host).cuda()
-    outs = [torch.empty_like(x), torch.empty_like(x), torch.empty_like(alpha)]
-
-    def calls():
-        bz.gelu(x, out=outs[0])
-        bz.prelu.backward(dy, x, alpha, out=outs[1], dalpha=outs[2])
-
-    calls()
-    torch.cuda.synchronize()
-    recorded = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(recorded):
-        calls()
-    for first, second in zip(host, host[1:]):
-        x.copy_(torch.from_numpy(first))
-        dy.copy_(torch.from_numpy(second))
-        recorded.replay()
-        torch.cuda.synchronize()
-        wanted = [bz.gelu(first), *bz.prelu.backward(second, first, alpha_host)]
-        for result, expected in zip(outs, wanted):
-            count.compare(device.from_torch(result, "float32"), expected, "replay")
-    return count.entry()
-
-
-@step
-def huge(work):
-    """More than 2^32 elements: contiguous, with a remainder, strided; against calls on pieces."""
-    import brazen as bz
-    import device
-
-    torch = device.library("torch")
-    n = (1 << 32) + 4099
-    if torch.cuda.mem_get_info()[0] < 30 << 30:
-        raise Skip("30 GiB of free device memory are needed")
-    torch.manual_seed(0)
-    piece = torch.randint(-32768, 32767, ((1 << 26) + 7,), dtype=torch.int16, device="cuda")
-    bits = piece.repeat(n // piece.numel() + 1)[:n]
-    x = bits.view(torch.float16)
-    y = bz.silu(x)
-    wrong = 0
-    for start in range(0, n, 1 << 28):
-        wrong += different(torch, y[start : start + (1 << 28)], bz.silu(x[start : start + (1 << 28)]))
-    del y
-    out = torch.empty(n, dtype=torch.float16, device="cuda")[: n // 2]
-    bz.relu(x[: n // 2 * 2].view(-1, 2)[:, 1], out=out)
-    wrong += different(torch, out, bz.relu(x[: n // 2 * 2].view(-1, 2)[:, 1].contiguous()))
-    return {"checked": n + n // 2, "differing": int(wrong)}
 
 
 def different(torch, a, b):
@@ -371,7 +245,7 @@ def other_architecture(work):
 
     source = device.ROOT / "csrc" / "cuda"
     arch = "80" if device.smi("compute_cap") != "8.0" else "90"
-    folder = work.out / "other"
+    folder = work.scratch / "other"
     folder.mkdir(exist_ok=True)
     flags = ["-std=c++20", "-O1", "-fmad=false", "--expt-relaxed-constexpr", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
     flags += ["-DBRAZEN_TARGET=cuda", "-DBRAZEN_CUDA_LIBRARY", f'-DBRAZEN_CUDA_ARCHS_TEXT="{arch}"']
@@ -391,32 +265,43 @@ def other_architecture(work):
 
 @step
 def endurance(work):
-    """200,000 calls, forward, in place and the reduction: neither host nor device memory grows."""
+    """200,000 calls of every kind, optimizer steps among them: neither host nor device memory grows."""
     import brazen as bz
     import device
 
     torch = device.library("torch")
-    x, dy, alpha = torch.ones(3000, device="cuda"), torch.ones(3000, device="cuda"), torch.ones(1, device="cuda")
-    out, dalpha = torch.empty_like(x), torch.empty_like(alpha)
+    x, dy, out = (torch.ones(64, 48, device=device.PLACE) for _ in range(3))
+    alpha, dalpha = torch.ones(48, device=device.PLACE), torch.ones(48, device=device.PLACE)
+    labels = torch.arange(64, device=device.PLACE) % 48
+    optimizer = bz.optim.AdamW([torch.ones(64, 48, device=device.PLACE)], clip_norm=1.0)
 
-    def calls(times):
-        for _ in range(times):
-            bz.gelu(x, out=out)
-            bz.silu.backward(dy, x, out=out)
-            bz.relu(x)
-            bz.prelu.backward(dy, x, alpha, out=out, dalpha=dalpha)
-        torch.cuda.synchronize()
+    def round_of_ten():
+        bz.gelu(x, out=out)
+        bz.relu(x)
+        bz.prelu.backward(dy, x, alpha, out=out, dalpha=dalpha)
+        _, saved = bz.batch_norm(x, alpha, alpha, add=dy, activation="relu", dropout=0.5, seed=1)
+        bz.batch_norm.backward(dy, saved)
+        _, saved = bz.layer_norm(x, alpha)
+        bz.layer_norm.backward(dy, saved)
+        bz.softmax_cross_entropy(x, labels)
+        bz.dropout(x, 0.5, seed=1)
+        optimizer.step([dy])
 
     def memory():
+        device.synchronize(torch)
         with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE"), torch.cuda.mem_get_info()[0]
+            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        return resident, torch.cuda.mem_get_info()[0] if device.PLACE == "cuda" else 0
 
-    calls(2000)
-    before = memory()
+    def rounds(count):
+        for _ in range(max(count // device.SHRINK, 2)):
+            round_of_ten()
+        return memory()
+
+    before = rounds(500)
     start = time.time()
-    calls(50_000)
+    after = rounds(20_000)
     seconds = time.time() - start
-    after = memory()
     host, card = after[0] - before[0], before[1] - after[1]
     if host > 8 << 20 or card > 8 << 20:
         raise AssertionError(f"host memory grew by {host} bytes, device memory by {card}")
@@ -430,10 +315,10 @@ def every_float32(work):
     import op_table
 
     torch = device.library("torch")
-    slab = 1 << 27
+    slab, total = (1 << 27) // device.SHRINK, (1 << 32) // device.SHRINK
     # Pinned: the CPU's results travel at the speed of the bus.
-    host_x, host_y, host_one = (torch.ones(slab, pin_memory=True) for _ in range(3))
-    y, one = torch.empty(slab, device="cuda"), torch.ones(slab, device="cuda")
+    host_x, host_y, host_one = (torch.ones(slab, pin_memory=device.PLACE == "cuda") for _ in range(3))
+    y, one = torch.empty(slab, device=device.PLACE), torch.ones(slab, device=device.PLACE)
     done, wrong, skipped, longest = [], {}, [], 0.0
     unary = [c for c in op_table.CASES if c.family in op_table.UNARY]
     for case in sorted(unary, key=lambda c: c.direction == "backward"):
@@ -442,21 +327,19 @@ def every_float32(work):
             continue
         start = time.time()
         differing = 0
-        for first in range(0, 1 << 32, slab):
-            x = torch.arange(first, first + slab, dtype=torch.int64, device="cuda").to(torch.int32).view(torch.float32)
+        for first in range(0, total, slab):
+            every = torch.arange(first, first + slab, dtype=torch.int64, device=device.PLACE)
+            x = every.to(torch.int32).view(torch.float32)
             host_x.copy_(x)
             before, host_before = ([], []) if case.direction == "forward" else ([one], [host_one.numpy()])
             case.call(*host_before, host_x.numpy(), out=host_y.numpy())
             y.fill_(float("nan"))
             case.call(*before, x, out=y)
-            differing += different(torch, y, host_y.cuda())
+            differing += different(torch, y, host_y.to(device.PLACE))
         longest = max(longest, time.time() - start)
         done.append(case.id)
         if differing:
             wrong[case.id] = differing
     note = f"{len(done)} operations" + (f"; no time for {', '.join(skipped)}" if skipped else "")
     note += f"; wrong: {wrong}" if wrong else ""
-    return {"checked": len(done) << 32, "differing": sum(wrong.values()), "note": note, "operations": done}
-
-
-from loops import cupy_example, torch_loop  # noqa: E402, F401, the last steps of this stage
+    return {"checked": len(done) * total, "differing": sum(wrong.values()), "note": note, "operations": done}

@@ -2,12 +2,15 @@
 """The steps of each stage, found by name, and how they are run: in order, each recorded as soon as it is done."""
 
 import importlib
+import shutil
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-import record
+import gpu_record
 
 STAGES = ("prove", "sanitize", "bench")
 
@@ -46,25 +49,27 @@ def step(function):
 
 
 class Work:
-    """What a step is given: where to put files, how long it may take."""
+    """What a step is given: where results and logs go, where all else, how long it may take."""
 
-    def __init__(self, out, deadline, share):
-        self.out, self.deadline = out, deadline
+    def __init__(self, out, deadline, share, scratch=None):
+        self.out, self.deadline, self.scratch = out, deadline, scratch or out
         self.until = min(deadline, time.time() + share)
 
     def left(self):
         return self.until - time.time()
 
 
-def run(stage, chosen, out, deadline):
+def run(stage, chosen, out, deadline, recorded=None):
+    """Every step in its turn; `recorded` is a folder whose results of this machine are gone on from."""
     import device
 
-    results = record.Results(out, device.machine(), device.versions())
-    failed = 0
+    versions = device.versions()
+    results = gpu_record.Results(out, device.machine(), versions, recorded)
+    failed, scratch = 0, Path(tempfile.mkdtemp(prefix="brazen-gpu-"))
     for number, each in enumerate(chosen):
         start = time.time()
-        # Each may use what is left but for half a minute for every step after it.
-        work = Work(out, deadline, deadline - start - 30 * (len(chosen) - number - 1))
+        # Each may use what is left but for a third of a minute for every step after it.
+        work = Work(out, deadline, deadline - start - 20 * (len(chosen) - number - 1), scratch)
         if work.left() < 5:
             entry = {"ok": None, "note": "no time was left"}
         else:
@@ -77,8 +82,10 @@ def run(stage, chosen, out, deadline):
                 entry = {"ok": False, "note": f"{type(error).__name__}: {error}"[:500]}
         if entry.get("differing"):
             entry["ok"] = False
+        entry["commit"] = versions.get("commit", "")
         entry["seconds"] = round(time.time() - start, 1)
         failed += entry["ok"] is False
         results.add(stage, each.name, entry)
         print(f"{stage}.{each.name}: {entry['ok']} in {entry['seconds']} s {entry.get('note', '')}", flush=True)
+    shutil.rmtree(scratch, ignore_errors=True)
     return 1 if failed else 0
