@@ -88,6 +88,53 @@ def test_a_refused_change_changes_nothing(name, options, change, text):
     opt.step(grads_of(1))
 
 
+GROUP_CHANGES = [
+    ("lr", -1.0, ValueError, "lr is -1.0; expected a number of at least 0"),
+    ("lr", float("nan"), ValueError, "lr is nan"),
+    ("betas", (0.9, 1.0), ValueError, "betas is 1.0; expected a number of at least 0 and below 1"),
+    ("weight_decay", None, ValueError, "weight_decay is None; expected a number"),
+    ("clip_value", 0, ValueError, "clip_value is 0; expected a positive number, or None"),
+    ("learningrate", 0.1, TypeError, "Adam knows no learningrate"),
+]
+
+
+@pytest.mark.parametrize("name, value, kind, text", GROUP_CHANGES)
+def test_what_is_written_into_a_group_is_held_against_its_bounds(name, value, kind, text):
+    params = weights()
+    opt = bz.optim.Adam(params)
+    opt.step(grads_of(0))
+    before = [param.copy() for param in params]
+    opt.groups[0][name] = value
+    for _ in range(2):
+        with pytest.raises(kind, match=text):
+            opt.step(grads_of(1))
+    assert all((a == b).all() for a, b in zip(params, before)) and opt.steps == 1
+    opt.groups[0] = dict(opt.defaults)
+    opt.step(grads_of(1))
+
+
+def test_numbers_of_numpy_in_a_group():
+    opt = bz.optim.Adam(weights())
+    opt.groups[0]["lr"] = np.float32(0.5)
+    opt.step(grads_of(0))
+    assert type(opt.lr) is float and opt.config()["groups"] == [{"lr": 0.5}]
+
+
+def test_options_of_a_step_are_set():
+    params, twins = weights(), weights()
+    opt = bz.optim.Adam(params)
+    opt.step(grads_of(0))
+    opt.set(report_norms=True, skip_nonfinite=True, zero_grads=True, maximize=True)
+    grads = grads_of(1)
+    assert opt.step(grads).groups[0].weight > 0 and not any(grad.any() for grad in grads)
+    assert opt.step([np.full(3, np.nan), np.ones((2, 2))]).skipped and opt.steps == 2
+    other = bz.optim.Adam(twins)
+    other.step(grads_of(0)), other.step([-grad for grad in grads_of(1)])
+    assert all((a == b).all() for a, b in zip(params, twins))
+    with pytest.raises(TypeError, match="knows no copy_to"):
+        opt.set(copy_to="float16")
+
+
 def read_only(array):
     array.flags.writeable = False
     return array
@@ -214,6 +261,11 @@ MESSAGES = [
     (lambda: bz.optim.SGD(weight_decay=None), ValueError, "weight_decay is None; expected a number"),
     (lambda: bz.optim.SGD(l1=None), ValueError, "l1 is None; expected a number"),
     (lambda: bz.optim.SGD(clip_norm=0), ValueError, "clip_norm is 0; expected a positive number, or None"),
+    (lambda: bz.optim.SGD(clip_value=0.0), ValueError, r"clip_value is 0\.0; expected a positive number, or None"),
+    (lambda: bz.optim.SGD(agc=0), ValueError, "agc is 0; expected a positive number, or None"),
+    (lambda: bz.optim.SGD(max_norm=0), ValueError, "max_norm is 0; expected a positive number, or None"),
+    (lambda: bz.optim.Adafactor(state_dtype="bfloat16"), ValueError, "state_dtype is 'bfloat16'; Adafactor keeps its sums by axis"),
+    (lambda: bz.optim.SM3(state_dtype={"direction": "float32"}), ValueError, "SM3 keeps its sums by axis"),
     (lambda: bz.optim.SGD([np.ones(2)]).step([np.ones(2)], scale=0), ValueError, r"scale is 0\.0; expected a positive"),
     (lambda: bz.optim.SGD([np.ones(2)]).step([np.ones(2)], scale=np.nan), ValueError, "scale is nan"),
     (lambda: bz.optim.SGD([np.ones(2)]).step([np.ones(2)], scale=-1), ValueError, r"scale is -1\.0"),

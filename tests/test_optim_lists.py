@@ -69,19 +69,21 @@ def test_instruction_sets_and_threads(case, dtype):
         assert not different(other, found[0])
 
 
-@pytest.mark.parametrize("name", bz.optim.names())
-def test_state_round_trip_goes_on_to_the_bit(name):
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+@pytest.mark.parametrize("case", optim_cases.CASES, ids=optim_cases.ids)
+def test_state_round_trip_goes_on_to_the_bit(case, dtype):
+    name, settings = case
     shapes = [(5, 13), (0,), (1031,)]
-    params = optim_cases.arrays(shapes)
-    opt = optim_cases.run(name, {}, params, 7, ema=0.9)
+    params = optim_cases.arrays(shapes, dtype)
+    opt = optim_cases.run(name, settings, params, 7, ema=0.9)
     saved = {key: np.array(value) for key, value in opt.state_dict().items()}
     weights = [p.copy() for p in params]
-    again = bz.optim.get(name)(weights, ema=0.9)
+    again = bz.optim.get(name)(weights, **settings, ema=0.9)
     again.load_state_dict(saved)
     assert again.steps == 7
     for step in range(7, 12):
-        opt.step(optim_cases.gradients(step, shapes))
-        again.step(optim_cases.gradients(step, shapes))
+        opt.step(optim_cases.gradients(step, shapes, dtype))
+        again.step(optim_cases.gradients(step, shapes, dtype))
     assert not different(everything(again, weights), everything(opt, params))
     assert not different(again.averages, opt.averages)
     made = bz.optim.from_config(opt.config())
@@ -154,7 +156,35 @@ def test_ten_thousand_tensors():
     expected = [p - np.float32(0.5) * g for p, g in zip(params, grads)]
     report = bz.optim.SGD(params, lr=0.5, clip_norm=1e9).step(grads)
     assert not different(params, expected)
+    poisoned = [g.copy() for g in grads]
+    poisoned[9_999][-1] = np.nan
+    opt = bz.optim.AdamW(params, skip_nonfinite=True, ema=0.9)
+    assert opt.step(poisoned).skipped and not different(params, expected) and opt.steps == 0
+    assert not opt.step(grads).skipped and not opt.step(grads).skipped
+    again = [p.copy() for p in params]
+    other = bz.optim.AdamW(again, ema=0.9)
+    other.load_state_dict({name: np.array(value) for name, value in opt.state_dict().items()})
+    opt.step(grads), other.step(grads)
+    assert not different(again, params)
     assert report.grad_norm == pytest.approx(np.sqrt(sum((g.astype("float64") ** 2).sum() for g in grads)), rel=1e-6)
+
+
+def test_parallel_regions_of_a_step():
+    """One, and one more for each phase that has to see all gradients or a whole array first; however many arrays."""
+    shapes = [(40_000,)] * 3 + [(64,)] * 500
+    params = optim_cases.arrays(shapes)
+    grads = optim_cases.gradients(0, shapes)
+    for name, options, regions in (
+        ("adamw", {}, 1),
+        ("adamw", {"ema": 0.9, "copy_to": "bfloat16", "l1": 0.1, "clip_value": 1.0}, 1),
+        ("adamw", {"clip_norm": 1.0, "skip_nonfinite": True}, 2),
+        ("lamb", {}, 2),
+        ("lamb", {"clip_norm": 1.0}, 3),
+    ):
+        opt = bz.optim.get(name)(params, **options)
+        before = _core.region_count()
+        opt.step(grads)
+        assert _core.region_count() - before == regions, (name, options)
 
 
 def test_structures():
@@ -234,6 +264,11 @@ def test_bound_gradients():
     opt.step([np.zeros(3), np.zeros((2, 2))])
     opt.step()
     assert (params[0] == -7).all() and (params[1] == -3).all()
+    grads[1][...] = [[1, 2], [3, 4]]
+    opt.step([grads[0], grads[1].T])  # where the bound one begins
+    before = params[1].copy()
+    opt.step()
+    assert (params[1] == before - grads[1]).all()
 
 
 def test_a_concurrent_step_is_refused():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tolerance import tolerance
 
 SHAPES = [(7,), (5, 13), (1,), (3, 4, 5)]
-STEPS = 15
+STEPS = 100
 _BETA, _FLAG = st.floats(0.5, 0.999), st.booleans()
 _RATE, _DECAY, _EPS = st.floats(1e-4, 0.1), st.sampled_from([0.0, 0.01, 0.1]), st.sampled_from([1e-8, 1e-4])
 _ADAM = {"lr": _RATE, "betas": st.tuples(_BETA, _BETA), "eps": _EPS, "weight_decay": _DECAY}

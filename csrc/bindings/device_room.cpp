@@ -18,6 +18,13 @@ DeviceSpace& DeviceRoom::fit(const UpdateCall& call, const ArrayView& like) {
   return space_;
 }
 
+void DeviceRoom::keep_for_graph(const py::object& report) {
+  if (!space_.capturing) return;
+  captured_ = true;
+  kept_.push_back(report);
+  kept_.push_back(memory_);
+}
+
 py::object DeviceRoom::report(int64_t numbers, const ArrayView& like, double*& data) {
   for (const Report& report : reports_) {
     if (report.numbers != numbers || Py_REFCNT(report.array.ptr()) != 1) continue;

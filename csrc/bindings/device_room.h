@@ -18,6 +18,12 @@ class DeviceRoom {
   // Described anew at the next call.
   void forget() { space_ = {}; }
 
+  // Whether a graph holds calls, which may run at any time.
+  bool captured() const { return captured_; }
+
+  // After a call whose report is `report`: what became part of a graph is neither freed nor used for another report.
+  void keep_for_graph(const py::object& report);
+
   // An array of doubles that nobody else holds: a report somebody keeps is never written again.
   py::object report(int64_t numbers, const ArrayView& like, double*& data);
 
@@ -32,6 +38,8 @@ class DeviceRoom {
   py::object memory_;
   std::vector<char> shadow_;
   std::vector<Report> reports_;
+  std::vector<py::object> kept_;
+  bool captured_ = false;
 };
 
 }  // namespace brazen::bindings

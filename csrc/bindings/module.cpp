@@ -97,6 +97,7 @@ PYBIND11_MODULE(_core, module) {
   module.def("set_isa", cpu::set_isa, "name"_a, "Test-only: switches the kernels; '' returns to the best.");
   module.def("num_threads", cpu::thread_count);
   module.def("set_num_threads", cpu::set_thread_count, "threads"_a);
+  module.def("region_count", cpu::region_count, "Test-only: parallel regions begun so far.");
   module.def("available_cpus", cpu::available_cpus);
   module.def("cuda_info", cuda_info);
   module.def("load_cuda_library", load_cuda_library, "path"_a, "Test-only: opens another library behind the CUDA ABI.");

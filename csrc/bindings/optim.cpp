@@ -33,6 +33,7 @@ void add_optim(py::module_& module) {
   using namespace py::literals;
   module.def("updates", updates, "Every optimizer's rule: name, number, hyper-parameters with defaults, states.");
   module.attr("max_hyper") = kMaxHyper;
+  module.attr("group_settings") = kGroupSettings;
   module.attr("first_state") = static_cast<int>(kFirstState);
   module.attr("average_role") = static_cast<int>(kAverage);
   module.attr("copy_role") = static_cast<int>(kCopy);
@@ -43,10 +44,13 @@ void add_optim(py::module_& module) {
       .def("set_units", &TensorList::set_units, "max_norm"_a, "agc"_a)
       .def("set_axes", &TensorList::set_axes, "arrays"_a)
       .def("bind", &TensorList::bind, "grads"_a)
+      .def("may_clear", &TensorList::may_clear, "grads"_a)
+      .def("let_clear", &TensorList::let_clear, "grads"_a)
       .def("step", &TensorList::step, "rule"_a, "grads"_a, "settings"_a, "options"_a, "rounding"_a = py::none(),
            "scalars"_a = py::list())
       .def("set_device_memory", &TensorList::set_device_memory, "memory"_a, "tensor_memory"_a)
       .def_property_readonly("on_device", &TensorList::on_device)
+      .def_property_readonly("captured", &TensorList::captured)
       .def("param", &TensorList::param, "index"_a)
       .def("__len__", &TensorList::size)
       .def_property("memory", &TensorList::memory, &TensorList::set_memory)

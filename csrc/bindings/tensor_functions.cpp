@@ -95,23 +95,19 @@ Snapshot grads_of(const py::sequence& grads, const char* operation, bool writes)
   return snapshot;
 }
 
-std::vector<double> tensor_squares(const py::sequence& grads) {
+// Sums of squares, and whether every element is finite; on a GPU both are arrays there.
+py::tuple tensor_squares(const py::sequence& grads) {
   Snapshot snapshot = grads_of(grads, "norm_partials", false);
-  if (snapshot.on_device()) throw ValueMismatch("norm_partials: grads is on a GPU; use device_squares");
-  return snapshot.run([](const UpdateCall& call) {
-    std::vector<double> partials(call.chunk_count);
-    cpu::sum_squares(call, partials.data());
-    return partials;
-  });
-}
-
-// As an array of the GPU.
-py::object device_squares(const py::sequence& grads) {
-  Snapshot snapshot = grads_of(grads, "norm_partials", false);
-  ArrayView made = snapshot.beside(DType::float64, {snapshot.chunks()});
-  snapshot.run_on_device(ListWork::squares, "norm_partials",
-                         [&](ListCall& call) { call.partials = reinterpret_cast<double*>(made.data); });
-  return finish(made);
+  if (snapshot.on_device()) {
+    ArrayView sums = snapshot.beside(DType::float64, {snapshot.chunks()}), finite = snapshot.beside(DType::boolean, {});
+    snapshot.run_on_device(ListWork::squares, "norm_partials", [&](ListCall& call) {
+      call.partials = reinterpret_cast<double*>(sums.data), call.finite = reinterpret_cast<bool*>(finite.data);
+    });
+    return py::make_tuple(finish(sums), finish(finite));
+  }
+  std::vector<double> partials(snapshot.chunks());
+  const bool finite = snapshot.run([&](const UpdateCall& call) { return cpu::sum_squares(call, partials.data()); });
+  return py::make_tuple(partials, finite);
 }
 
 // A number of the CPU, an array of one on a GPU.
@@ -186,8 +182,7 @@ void tensor_average(const py::sequence& averages, const py::sequence& params, do
 
 void add_tensor_functions(py::module_& module) {
   using namespace py::literals;
-  module.def("tensor_squares", tensor_squares, "grads"_a, "Sums of squares by chunks of 1,024.");
-  module.def("device_squares", device_squares, "grads"_a, "The same as an array of the GPU.");
+  module.def("tensor_squares", tensor_squares, "grads"_a, "Sums of squares by chunks of 1,024; whether all is finite.");
   module.def("tensor_norm", tensor_norm, "grads"_a, "The norm of all arrays as one; on a GPU an array of one element.");
   module.def("tensor_clip", tensor_clip, "grads"_a, "max_norm"_a, "Scales to max_norm; the norm before.");
   module.def("merge_partials", merge_partials, "partials"_a);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 namespace brazen::bindings {
 namespace {
@@ -25,6 +26,13 @@ bool plain(const py::detail::PyArray_Proxy* array) {
 
 bool overlaps(const char* a, int64_t a_bytes, const char* b, int64_t b_bytes) {
   return a < b + b_bytes && b < a + a_bytes;
+}
+
+void* torch_pointer(PyObject* tensor) {
+  static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
+  const auto address = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(tensor, data_ptr));
+  if (!address) throw py::error_already_set();
+  return PyLong_AsVoidPtr(address.ptr());
 }
 
 bool aligned(const ArrayView& view) { return reinterpret_cast<uintptr_t>(view.data) % itemsize(view.dtype) == 0; }
@@ -100,8 +108,9 @@ void TensorList::describe(int64_t index, int role, const py::object& object) {
   const ArrayView view = read_output(object.ptr(), argument);
   require_compute_dtype(view, argument);
   require_shape(view, argument, static_cast<int>(slot.shape.size()), slot.shape.data(), "the parameter's shape");
-  if (!view.c_contiguous || !aligned(view)) throw ValueMismatch(argument + "has a state that is not contiguous");
-  if (view.device != device_) throw ValueMismatch(argument + "has a state on another device");
+  if (!view.c_contiguous || !aligned(view))
+    throw ValueMismatch(argument + "has a state, average or copy that is not contiguous; pass one that is");
+  if (view.device != device_) throw ValueMismatch(argument + "has a state, average or copy on another device");
   if (overlaps(entry.data[kParam], entry.size * itemsize(entry.dtype(kParam)), view.data,
                entry.size * itemsize(view.dtype)))
     throw ValueMismatch(argument + "shares memory with one of its own states, average or copy; pass an array apart");
@@ -114,6 +123,7 @@ void TensorList::set(int role, const py::list& arrays) {
   if (role < kFirstState || role >= kRoles || static_cast<int64_t>(arrays.size()) != size())
     throw ValueMismatch("optim: role " + std::to_string(role) + " with " + std::to_string(arrays.size()) +
                         " arrays; expected one array for each of " + std::to_string(size()) + " parameters");
+  cleared_.clear();
   for (int64_t i = 0; i < size(); ++i) describe(i, role, arrays[i]);
 }
 
@@ -161,11 +171,7 @@ void TensorList::set_axes(const py::list& arrays) {
 
 // Of an array that is not NumPy's: a tensor of PyTorch may be given other memory, CuPy's arrays keep theirs.
 bool TensorList::moved(PyObject* param, const TensorEntry& entry) const {
-  if (library_ != Library::torch) return false;
-  static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
-  const auto address = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(param, data_ptr));
-  if (!address) throw py::error_already_set();
-  return PyLong_AsVoidPtr(address.ptr()) != entry.data[kParam];
+  return library_ == Library::torch && torch_pointer(param) != entry.data[kParam];
 }
 
 // Every look costs a few nanoseconds a parameter: an identity and a pointer.
@@ -190,7 +196,7 @@ void TensorList::look_at_params() {
     describe_param(i, py::reinterpret_borrow<py::object>(now));
     replaced = true;
   }
-  if (replaced) require_params_apart();
+  if (replaced) cleared_.clear(), require_params_apart();
   params_replaced_ = replaced;
 }
 
@@ -254,38 +260,37 @@ void TensorList::read_grad(int64_t index, PyObject* object) {
 
 void TensorList::require_apart_from_param(int64_t index) const {
   const TensorEntry& entry = entries_[index];
-  if (entry.grad_layout || entry.size == 0) {
-    const Slot& slot = slots_[index];
-    const Layout* layout = entry.grad_layout;
-    const char *low = entry.data[kGrad], *high = low;
-    if (entry.size == 0) return;
+  if (entry.size == 0) return;
+  const char* low = entry.data[kGrad];
+  int64_t bytes = entry.size * itemsize(entry.dtype(kGrad));
+  if (const Layout* layout = entry.grad_layout) {
+    const char* high = low;
     for (int d = 0; d < layout->ndim; ++d) {
       const int64_t reach = (layout->shape[d] - 1) * layout->operands[0].strides[d];
       (reach < 0 ? low : high) += reach;
     }
-    if (!overlaps(entry.data[kParam], entry.size * itemsize(entry.dtype(kParam)), low,
-                  high - low + itemsize(entry.dtype(kGrad))))
-      return;
-    throw ValueMismatch("optim: the gradient of " + slot.name + " shares memory with its parameter; pass a copy");
+    bytes = high - low + itemsize(entry.dtype(kGrad));
   }
-  if (overlaps(entry.data[kParam], entry.size * itemsize(entry.dtype(kParam)), entry.data[kGrad],
-               entry.size * itemsize(entry.dtype(kGrad))))
-    throw ValueMismatch("optim: the gradient of " + slots_[index].name +
-                        " shares memory with its parameter; pass a copy");
+  for (const int role : {int{kParam}, int{kCopy}})
+    if (entry.data[role] && overlaps(entry.data[role], entry.size * itemsize(entry.dtype(role)), low, bytes))
+      throw ValueMismatch("optim: the gradient of " + slots_[index].name + " shares memory with its parameter" +
+                          (role == kCopy ? "'s copy" : "") + "; pass a copy");
 }
 
 void TensorList::read_grads(const py::object& grads) {
   if (grads.is_none()) {
     if (!has_grads_) throw ValueMismatch("optim: grads is None, and none are bound; pass them, or call bind_grads");
+    const bool known = std::exchange(bound_read_, false) && !params_replaced_;
     for (int64_t i = 0; i < size(); ++i) {
       const auto* array = numpy_array(slots_[i].keep[kGrad].ptr());
-      // CuPy's arrays never move.
-      if (library_ == Library::cupy && !params_replaced_) continue;
-      // A replaced parameter may have come to lie over a bound gradient, and NumPy arrays can be resized.
-      if (!array || array->data != entries_[i].data[kGrad]) read_grad(i, slots_[i].keep[kGrad].ptr());
+      // CuPy's arrays never move, NumPy's can be resized; a replaced parameter may have come to lie over a gradient.
+      if (known && (library_ == Library::cupy || (array && array->data == entries_[i].data[kGrad]))) continue;
+      read_grad(i, slots_[i].keep[kGrad].ptr());
     }
+    bound_read_ = true;
     return;
   }
+  bound_read_ = false;
   const py::object sequence = py::reinterpret_steal<py::object>(PySequence_Fast(grads.ptr(), "grads is no sequence"));
   if (!sequence) throw py::error_already_set();
   const int64_t given = PySequence_Fast_GET_SIZE(sequence.ptr());
@@ -296,12 +301,52 @@ void TensorList::read_grads(const py::object& grads) {
   for (int64_t i = 0; i < given; ++i) read_grad(i, items[i]);
 }
 
+PyObject* TensorList::grad_of(const py::object& grads, int64_t index) const {
+  return grads.is_none() ? slots_[index].keep[kGrad].ptr() : PyList_GET_ITEM(grads.ptr(), index);
+}
+
+const char* TensorList::clearable(int64_t index, PyObject* grad) const {
+  const Slot& slot = slots_[index];
+  if (const auto* array = numpy_array(grad)) {
+    const bool known = array->descr == slot.grad_dtype.ptr() && array->nd == static_cast<int>(slot.shape.size()) &&
+                       plain(array) && array->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+    return known && std::memcmp(array->dimensions, slot.shape.data(), slot.shape.size() * sizeof(int64_t)) == 0
+               ? array->data
+               : nullptr;
+  }
+  if (library_ != Library::torch) return nullptr;
+  static PyObject* const is_contiguous = PyUnicode_InternFromString("is_contiguous");
+  const auto whole = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(grad, is_contiguous));
+  if (!whole) PyErr_Clear();  // no tensor: the step says so
+  return whole.ptr() == Py_True ? static_cast<const char*>(torch_pointer(grad)) : nullptr;
+}
+
+bool TensorList::may_clear(const py::object& grads) {
+  const Busy busy(*this);
+  look_at_params();
+  if (static_cast<int64_t>(cleared_.size()) != size()) return false;
+  if (grads.is_none() ? !has_grads_ : !PyList_Check(grads.ptr()) || PyList_GET_SIZE(grads.ptr()) != size())
+    return false;
+  for (int64_t i = 0; i < size(); ++i) {
+    const char* place = clearable(i, grad_of(grads, i));
+    if (!place || place != cleared_[i]) return false;
+  }
+  return true;
+}
+
+void TensorList::let_clear(const py::object& grads) {
+  const Busy busy(*this);
+  cleared_.clear();
+  if (grads.is_none() ? !has_grads_ : !PyList_Check(grads.ptr()) || PyList_GET_SIZE(grads.ptr()) != size()) return;
+  for (int64_t i = 0; i < size(); ++i) cleared_.push_back(clearable(i, grad_of(grads, i)));
+}
+
 void TensorList::bind(const py::list& grads) {
   const Busy busy(*this);
   has_grads_ = false;
   read_grads(grads);
   for (int64_t i = 0; i < size(); ++i) slots_[i].keep[kGrad] = grads[i];
-  has_grads_ = true;
+  has_grads_ = bound_read_ = true;
 }
 
 }  // namespace brazen::bindings

@@ -30,8 +30,14 @@ class TensorList {
   // Gradients that stay where they are: step(None) then uses them.
   void bind(const py::list& grads);
 
+  // Whether these gradients (None: those bound) lie where the last ones that `let_clear` was told of do, and may be
+  // written to: then nothing of what zero_grads asks of them has changed.
+  bool may_clear(const py::object& grads);
+  void let_clear(const py::object& grads);
+
   // `settings`: for each group kGroupSettings numbers, in the order of GroupStep. `scalars`: arrays of one element on
-  // the GPU that take the place of numbers, (group, which hyper-parameter, array), or (-1, -1, the loss scale).
+  // the GPU that take the place of numbers, (group, which setting, array), (-1, -1, the loss scale) or (-1, 0, the
+  // bound of the norm).
   // `rounding`: the seed of stochastic rounding, or None. Returns the report: (norm, skipped, norms of each group), or
   // an array of these numbers on the GPU.
   py::object step(int rule, const py::object& grads, const std::vector<std::vector<double>>& settings,
@@ -42,6 +48,8 @@ class TensorList {
   void set_memory(const std::vector<std::pair<double, double>>& memory);
 
   bool on_device() const { return device_ != kHost; }
+  // Whether some step became part of a graph, which may take it again at any time.
+  bool captured() const { return room_.captured(); }
   // Arrays of float64 on the GPU: (step, product) of each group, and what a layerwise rule remembers of each tensor.
   void set_device_memory(const py::object& memory, const py::object& tensor_memory);
 
@@ -74,6 +82,9 @@ class TensorList {
   void describe_grad(int64_t index, PyObject* object);
   void require_apart_from_param(int64_t index) const;
   bool moved(PyObject* param, const TensorEntry& entry) const;
+  // Where a gradient that can be cleared as one run of bytes begins; null for any other.
+  const char* clearable(int64_t index, PyObject* grad) const;
+  PyObject* grad_of(const py::object& grads, int64_t index) const;
   void look_at_params();
   UpdateCall describe_step(int rule, const std::vector<std::vector<double>>& settings,
                            const std::vector<double>& options, const py::object& rounding);
@@ -89,8 +100,10 @@ class TensorList {
   std::vector<Axes> axes_;
   py::list axis_arrays_;
   std::vector<double> tensor_memory_;
+  std::vector<const char*> cleared_;
   std::vector<ArrayView> held_;  // DLPack exports of the gradients of one step
   bool has_grads_ = false, params_replaced_ = false;
+  bool bound_read_ = false;  // the entries hold the gradients that are bound
   int device_ = kHost;
   Library library_ = Library::numpy;
   DeviceRoom room_;

@@ -14,23 +14,16 @@ namespace {
 constexpr const char* kOperation = "optim";
 // Giving the GIL away and taking it back costs about 0.1 us uncontended, far more contended.
 constexpr int64_t kReleaseElements = 64 << 10;
-constexpr int kGroupSettings = kMaxHyper + 10;
 
 }  // namespace
 
 UpdateCall TensorList::describe_step(int rule, const std::vector<std::vector<double>>& settings,
                                      const std::vector<double>& options, const py::object& rounding) {
-  if (rule < 0 || rule >= kUpdates || settings.size() != groups_.size() || options.size() != 5)
+  if (rule < 0 || rule >= kUpdates || settings.size() != groups_.size() || options.size() != 7)
     throw ValueMismatch("optim: rule, settings or options do not fit this list");
   for (size_t g = 0; g < groups_.size(); ++g) {
     if (settings[g].size() != kGroupSettings) throw ValueMismatch("optim: a group's settings have the wrong length");
-    const double* value = settings[g].data();
-    GroupStep& group = groups_[g];
-    std::copy(value, value + kMaxHyper, group.hyper);
-    value += kMaxHyper;
-    group.decoupled = value[0], group.l1 = value[1], group.l2 = value[2], group.clip_value = value[3];
-    group.average = value[4], group.corrected = value[5], group.clips = value[6];
-    group.max_norm = value[7], group.agc = value[8], group.agc_eps = value[9];
+    for (int k = 0; k < kGroupSettings; ++k) groups_[g].setting(k) = settings[g][k];
   }
   UpdateCall call{};
   call.rule = rule;
@@ -43,6 +36,9 @@ UpdateCall TensorList::describe_step(int rule, const std::vector<std::vector<dou
   call.tensor_memory = tensor_memory_.data();
   call.grad_scale = options[0], call.clip_norm = options[1];
   call.skip_nonfinite = options[2] != 0, call.zero_grads = options[3] != 0, call.wants_norms = options[4] != 0;
+  // Less than 0: not given.
+  call.norm_given = !(options[5] < 0), call.norm = options[5];
+  call.skip_given = static_cast<int32_t>(options[6]);
   call.rounds_randomly = !rounding.is_none();
   if (call.rounds_randomly) call.seed = rounding.cast<uint64_t>();
   return call;
@@ -66,17 +62,19 @@ py::object TensorList::step_on_host(const UpdateCall& call) {
 py::object TensorList::step_on_device(const UpdateCall& call, const py::list& scalars) {
   if (!device_memory_) throw ValueMismatch("optim: arrays on a GPU need set_device_memory");
   DeviceStep device = device_step_;
-  for (GroupStep& group : groups_) std::fill_n(group.sources, kMaxHyper, nullptr);
+  for (GroupStep& group : groups_) std::fill_n(group.sources, kGroupSettings, nullptr);
   for (const py::handle item : scalars) {
     const auto [group, which, array] = item.cast<std::tuple<int, int, py::object>>();
-    const Argument argument{kOperation, group < 0 ? "scale" : "a hyper-parameter"};
+    const Argument argument{kOperation, group >= 0 ? "a hyper-parameter" : which < 0 ? "scale" : "clip_norm"};
     const ArrayView view = read_array(array.ptr(), argument);
     require_compute_dtype(view, argument);
     if (view.size() != 1) throw ValueMismatch(argument + "is an array; expected a number, or an array of one element");
     if (view.device != device_) throw ValueMismatch(argument + "is on another device than the parameters");
-    if (group < 0) {
+    if (group < 0 && which < 0) {
       device.grad_scale = view.data, device.grad_scale_dtype = view.dtype;
-    } else if (group < static_cast<int>(groups_.size()) && which >= 0 && which < kMaxHyper) {
+    } else if (group < 0) {
+      device.clip_norm = view.data, device.clip_norm_dtype = view.dtype;
+    } else if (group < static_cast<int>(groups_.size()) && which >= 0 && which < kGroupSettings) {
       groups_[group].sources[which] = view.data, groups_[group].source_dtypes[which] = view.dtype;
     } else {
       throw ValueMismatch("optim: there is no such group or hyper-parameter");
@@ -87,6 +85,7 @@ py::object TensorList::step_on_device(const UpdateCall& call, const py::list& sc
   where.object = slots_[0].param.ptr();
   py::object report = room_.report(2 + 3 * static_cast<int64_t>(groups_.size()), where, device.report);
   execute(call, device, room_.fit(call, where), where);
+  room_.keep_for_graph(report);
   return report;
 }
 

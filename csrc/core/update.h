@@ -2,6 +2,7 @@
 // One step of an optimizer over a list of tensors, fully described: what the CPU driver and the CUDA library receive.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "../formulas/random.h"
@@ -83,28 +84,35 @@ struct Axes {
 
 inline constexpr int kMaxCoefficients = 16;
 
-// What all tensors of a group share in one step.
+// Of a group: the rule's hyper-parameters, then the settings of every rule.
+inline constexpr int kGroupSettings = kMaxHyper + 11;
+
+// What all tensors of a group share in one step. The first kGroupSettings doubles are what the host says of it.
 struct GroupStep {
   double hyper[kMaxHyper];
-  StepMemory memory;
   double decoupled = 0;  // weight decay in learning rates, beside the rule
   double l1 = 0, l2 = 0;
+  double coupled = 0;           // weight decay that joins l2
   double clip_value = 0;        // 0: off
   double average = 0;           // what the average of the weights keeps at a step
   double corrected = 0;         // nonzero: the average starts at nothing, and its missing mass is made up for
   double clips = 1;             // 0: the norm neither counts nor scales this group's gradients
   double max_norm = 0;          // of a unit's weights after the step; 0: off
   double agc = 0, agc_eps = 0;  // bound of a unit's gradient norm, in norms of its weights; 0: off
-  // Hyper-parameters that stand in the device's memory and are read at every step; null where the number counts.
-  const void* sources[kMaxHyper] = {};
-  DType source_dtypes[kMaxHyper] = {};
+  StepMemory memory;
+  // Settings that stand in the device's memory and are read at every step; null where the number counts.
+  const void* sources[kGroupSettings] = {};
+  DType source_dtypes[kGroupSettings] = {};
   double decay = 1;         // of this step: multiplies the parameter before the rule
   double average_keep = 0;  // of this step
   // The rule's members, as float and as double.
   alignas(8) unsigned char coefficients[2][kMaxCoefficients * sizeof(double)];
 
-  constexpr bool prepares() const { return l1 != 0 || l2 != 0 || clip_value != 0; }
+  constexpr double square_penalty() const { return l2 + coupled; }
+  constexpr bool prepares() const { return l1 != 0 || square_penalty() != 0 || clip_value != 0; }
+  FORMULA double& setting(int number) { return reinterpret_cast<double*>(this)[number]; }
 };
+static_assert(offsetof(GroupStep, agc_eps) == (kGroupSettings - 1) * sizeof(double));
 
 struct UpdateCall {
   int32_t rule;
@@ -120,10 +128,16 @@ struct UpdateCall {
   int64_t tensor_count, piece_count, unit_count, element_count, chunk_count;
   double grad_scale;  // 1 / loss scale, and negative to climb
   double clip_norm;   // 0: off
+  double norm;        // of all gradients as they are stored, where norm_given: of a list whose part this is
+  int32_t norm_given;
+  int32_t skip_given;  // 0 or 1: whether to skip; negative: what skip_nonfinite finds
   int32_t skip_nonfinite, zero_grads;
   int32_t wants_norms;
   int32_t rounds_randomly;  // what is kept in 16 bits: parameters, states, averages
   uint64_t seed;            // of that rounding
+
+  // Whether the step has to look at all gradients first.
+  constexpr bool measures() const { return (clip_norm > 0 && !norm_given) || (skip_nonfinite && skip_given < 0); }
 
   void describe(const std::vector<TensorEntry>& entries, const Cut& cut) {
     tensors = entries.data(), tensor_count = static_cast<int64_t>(entries.size());
@@ -139,7 +153,8 @@ struct DeviceStep {
   double* tensor_memory;   // one a tensor
   double* report;          // norm of all gradients, 1 where skipped, then GroupReport by GroupReport
   const void* grad_scale;  // the loss scale itself, read at every step; null where the number counts
-  DType grad_scale_dtype;
+  const void* clip_norm;   // likewise
+  DType grad_scale_dtype, clip_norm_dtype;
 };
 
 // What is done to a list of gradients, or of averages, outside an optimizer.
@@ -162,7 +177,9 @@ struct DeviceSpace {
   char* memory;
   char* shadow;
   int64_t bytes;
-  int32_t fresh;  // nothing was sent or cleared yet
+  int32_t fresh;      // nothing was sent or cleared yet
+  int32_t capturing;  // the last call became part of a graph
+  int32_t captured;   // some call did: that graph may have sent its own tables since
 };
 
 // Norms of a group, in the unscaled gradient's unit; NaN where not measured.

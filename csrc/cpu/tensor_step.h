@@ -129,7 +129,7 @@ class Step {
       T* grad = tiles[Tiles<T>::kPrepared];
       GroupStep bounds, penalties;
       bounds.clip_value = group.clip_value;
-      penalties.l1 = group.l1, penalties.l2 = group.l2;
+      penalties.l1 = group.l1, penalties.l2 = group.square_penalty();
       table_.updates->prepare[sizeof(T) == 8](bounds, run, grad);
       const UnitView& view = call_.agc_units[number];
       for (int64_t i = 0; i < n; ++i) grad[i] *= T((*unit_factors_)[number][(index + i) / view.inner % view.units]);

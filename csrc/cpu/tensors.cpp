@@ -71,6 +71,7 @@ void drop_unclipped(const UpdateCall& call, std::vector<double>& partials) {
 }  // namespace
 
 bool sum_squares(const UpdateCall& call, double* partials) {
+  const FloatState guard;
   const KernelTable& table = kernels();
   std::atomic<bool> finite{true};
   each_piece(call, [&](const Piece& piece) {
@@ -146,7 +147,7 @@ UpdateReport run(const UpdateCall& call, GroupReport* groups) {
   UpdateReport report{kNotMeasured, false};
   const double scale = std::fabs(call.grad_scale);
   double clip = 1;
-  if (call.clip_norm > 0 || call.skip_nonfinite || groups) {
+  if (call.measures() || groups) {
     std::vector<double> partials(call.chunk_count);
     const bool finite = sum_squares(call, partials.data());
     if (groups)
@@ -155,8 +156,10 @@ UpdateReport run(const UpdateCall& call, GroupReport* groups) {
     if (call.clip_norm > 0) drop_unclipped(call, partials);
     report.grad_norm = std::sqrt(merge_chunks(partials.data(), call.chunk_count, 1)) * scale;
     report.skipped = call.skip_nonfinite && !finite;
-    if (call.clip_norm > 0) clip = clip_factor(report.grad_norm, call.clip_norm);
   }
+  if (call.norm_given) report.grad_norm = call.norm * scale;
+  if (call.skip_given >= 0) report.skipped = call.skip_given;
+  if (call.clip_norm > 0) clip = clip_factor(report.grad_norm, call.clip_norm);
   if (report.skipped) return report;
 
   for (int group = 0; group < call.group_count; ++group) begin_step(call.rule, call.groups[group]);

@@ -207,6 +207,7 @@ class Pool {
 alignas(Pool) unsigned char storage[sizeof(Pool)];
 Pool* pool = nullptr;
 std::atomic<bool> busy{false};
+std::atomic<int64_t> regions{0};
 std::atomic<int> configured{0};
 
 void forget_threads() {
@@ -246,7 +247,10 @@ void set_thread_count(int threads) {
   configured.store(threads <= 0 ? default_threads() : std::min(threads, kMaxThreads), std::memory_order_relaxed);
 }
 
+int64_t region_count() { return regions.load(std::memory_order_relaxed); }
+
 void run_chunks(int64_t chunks, ChunkFunction function, void* context) {
+  regions.fetch_add(1, std::memory_order_relaxed);
   const int threads = static_cast<int>(std::min<int64_t>(thread_count(), chunks));
   if (threads > 1 && !busy.exchange(true, std::memory_order_acquire)) {
     start_once();

@@ -15,6 +15,9 @@ int available_cpus();
 int thread_count();
 void set_thread_count(int threads);
 
+// Parallel regions begun so far, also those that one thread ran: tests count them.
+int64_t region_count();
+
 using ChunkFunction = void (*)(void* context, int64_t chunk);
 
 // Calls `function` once for every chunk in [0, chunks) and returns when all are done. Threads claim chunks as they come

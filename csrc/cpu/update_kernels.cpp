@@ -88,7 +88,7 @@ void update(const void* coefficients, const UpdateRun& run) {
 
 template <class T>
 void prepare(const GroupStep& group, const UpdateRun& run, void* out) {
-  const auto rule = Preparation<T>::make(run.grad_scale, group.clip_value, group.l1, group.l2);
+  const auto rule = Preparation<T>::make(run.grad_scale, group.clip_value, group.l1, group.square_penalty());
   const size_t n = run.n;
   const T* param = static_cast<const T*>(run.param);
   const T* grad = static_cast<const T*>(run.grad);

@@ -89,12 +89,15 @@ __global__ void __launch_bounds__(kThreads) begin(const __grid_constant__ BeginP
       report[0] = math::sqrt(sum) * math::abs(given), report[1] = report[2] = 0.0;
     }
   }
+  if (pass.norm_given) norm = pass.norm * math::abs(given);
   if (threadIdx.x == 0) {
-    state.skipped = pass.skip_nonfinite && state.poisoned != 0;
+    const double clip_norm =
+        pass.device.clip_norm ? scalar(pass.device.clip_norm, pass.device.clip_norm_dtype) : pass.clip_norm;
+    state.skipped = pass.skip_given >= 0 ? pass.skip_given : pass.skip_nonfinite && state.poisoned != 0;
     state.poisoned = 0;
     state.grad_norm = norm;
     state.plain_scale = given;
-    state.clipped_scale = pass.clip_norm > 0 ? given * clip_factor(norm, pass.clip_norm) : given;
+    state.clipped_scale = clip_norm > 0 ? given * clip_factor(norm, clip_norm) : given;
     pass.device.report[0] = norm, pass.device.report[1] = state.skipped ? 1.0 : 0.0;
   }
   __syncthreads();
@@ -104,8 +107,8 @@ __global__ void __launch_bounds__(kThreads) begin(const __grid_constant__ BeginP
     GroupStep& group = list.groups[number];
     group = list.settings[number];
 #pragma unroll 1
-    for (int k = 0; k < kMaxHyper; ++k)
-      if (group.sources[k]) group.hyper[k] = scalar(group.sources[k], group.source_dtypes[k]);
+    for (int k = 0; k < kGroupSettings; ++k)
+      if (group.sources[k]) group.setting(k) = scalar(group.sources[k], group.source_dtypes[k]);
     double* memory = pass.device.memory + 2 * number;
     group.memory = {memory[0], memory[1]};
     begin_step(list.rule, group);

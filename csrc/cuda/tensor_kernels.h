@@ -29,8 +29,9 @@ struct MergePass {
 struct BeginPass {
   MergePass merge;
   DeviceStep device;
-  double grad_scale, clip_norm, sign;
-  bool measures, wants_norms, skip_nonfinite;
+  double grad_scale, clip_norm, sign, norm;
+  int32_t skip_given;
+  bool measures, norm_given, wants_norms, skip_nonfinite;
 };
 
 struct EndPass {

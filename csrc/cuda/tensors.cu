@@ -143,6 +143,10 @@ class Phases {
  public:
   Phases(const Plan& plan, DeviceSpace& space, const Launch& where)
       : list_(plan.list()), where_(where), chunk_blocks_(blocks_of(list_.chunk_count, kWarps)) {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    error_ = cudaStreamIsCapturing(static_cast<cudaStream_t>(where.stream), &status);
+    space.capturing = status == cudaStreamCaptureStatusActive;
+    space.captured = space.captured || space.capturing;
     send_tables(plan, space);
   }
 
@@ -176,7 +180,8 @@ class Phases {
   void* stream() const { return where_.stream; }
 
  private:
-  // Parcels of what differs from what was sent last; `shadow` remembers it.
+  // Parcels of what differs from what was sent last; `shadow` remembers it. A graph brings all of its own, as steps
+  // beside it do from then on: it may run at any time, and neither knows what the other sent.
   void send_tables(const Plan& plan, DeviceSpace& space) {
     char* wanted = space.shadow + plan.table_bytes();
     plan.fill(wanted);
@@ -187,7 +192,7 @@ class Phases {
     }
     for (int64_t first = 0; first < plan.table_bytes(); first += kParcelBytes) {
       const int64_t left = plan.table_bytes() - first, bytes = left < kParcelBytes ? left : kParcelBytes;
-      if (!space.fresh && memcmp(wanted + first, space.shadow + first, bytes) == 0) continue;
+      if (!space.fresh && !space.captured && memcmp(wanted + first, space.shadow + first, bytes) == 0) continue;
       Parcel parcel;
       parcel.to = reinterpret_cast<uint64_t*>(space.memory + first);
       parcel.words = static_cast<int32_t>(bytes / 8);
@@ -195,7 +200,7 @@ class Phases {
       run(kernels_.send, 1, parcel);
       if (error_ == cudaSuccess) memcpy(space.shadow + first, wanted + first, bytes);
     }
-    if (error_ == cudaSuccess) space.fresh = 0;
+    if (error_ == cudaSuccess && !space.capturing) space.fresh = 0;
   }
 
   const List& list_;
@@ -218,12 +223,14 @@ cudaError_t step(const UpdateCall& call, const DeviceStep& device, Phases& phase
   begin.device = device;
   begin.grad_scale = call.grad_scale, begin.clip_norm = call.clip_norm;
   begin.sign = call.grad_scale < 0 ? -1.0 : 1.0;
+  begin.norm = call.norm, begin.norm_given = call.norm_given, begin.skip_given = call.skip_given;
   begin.wants_norms = call.wants_norms, begin.skip_nonfinite = call.skip_nonfinite;
-  begin.measures = call.clip_norm > 0 || call.skip_nonfinite || call.wants_norms;
+  const bool clips = call.clip_norm > 0 || device.clip_norm;
+  begin.measures = call.measures() || (clips && !call.norm_given) || call.wants_norms;
   begin.merge.list = list;
   if (begin.measures) {
     phases.over_chunks(kernels.grad_squares, pass);
-    begin.merge = phases.merge(list.partials[kGradPartials], list.partials[kGradPartials], false, call.clip_norm > 0,
+    begin.merge = phases.merge(list.partials[kGradPartials], list.partials[kGradPartials], false, clips,
                                call.wants_norms ? call.group_count + 1 : 1);
   }
   phases.run(kernels.begin, 1, begin);

@@ -159,11 +159,12 @@ struct Gradients {
       const double factor = list.unit_factors[list.first_units[kClipMap][number] + index / map.step % map.units];
       const T clipped =
           Preparation<T>::make(static_cast<double>(scale), group->clip_value, 0, 0)(grad, param) * T(factor);
-      if (group->l1 == 0 && group->l2 == 0) return clipped;
-      return Preparation<T>::make(1, 0, group->l1, group->l2)(clipped, param);
+      if (group->l1 == 0 && group->square_penalty() == 0) return clipped;
+      return Preparation<T>::make(1, 0, group->l1, group->square_penalty())(clipped, param);
     }
     if (!group->prepares()) return grad * scale;
-    return Preparation<T>::make(static_cast<double>(scale), group->clip_value, group->l1, group->l2)(grad, param);
+    return Preparation<T>::make(static_cast<double>(scale), group->clip_value, group->l1, group->square_penalty())(
+        grad, param);
   }
 };
 

@@ -22,13 +22,13 @@ __all__: list[str] = [
     "convert",
     "copy_role",
     "cuda_info",
-    "device_squares",
     "element_loss",
     "first_state",
     "fused_backward",
     "fused_forward",
     "gate_backward",
     "gate_forward",
+    "group_settings",
     "image_columns",
     "image_from_columns",
     "isa",
@@ -49,6 +49,7 @@ __all__: list[str] = [
     "prelu_backward",
     "prelu_forward",
     "random_fill",
+    "region_count",
     "row_map",
     "row_norms",
     "row_operations",
@@ -100,6 +101,8 @@ class TensorList:
     ) -> None: ...
     def __len__(self) -> int: ...
     def bind(self, grads: list) -> None: ...
+    def let_clear(self, grads: typing.Any) -> None: ...
+    def may_clear(self, grads: typing.Any) -> bool: ...
     def param(self, index: typing.SupportsInt | typing.SupportsIndex) -> typing.Any: ...
     def set(self, role: typing.SupportsInt | typing.SupportsIndex, arrays: list) -> None: ...
     def set_axes(self, arrays: list) -> None: ...
@@ -122,6 +125,8 @@ class TensorList:
         rounding: typing.Any = None,
         scalars: list = [],
     ) -> typing.Any: ...
+    @property
+    def captured(self) -> bool: ...
     @property
     def memory(self) -> list[tuple[float, float]]: ...
     @memory.setter
@@ -181,11 +186,6 @@ def batch_norm_statistics(x: typing.Any, axis: typing.Any) -> typing.Any: ...
 def channel_sums(d: typing.Any, x: typing.Any, axis: typing.Any, wants_sum: bool, sum: typing.Any = None) -> tuple: ...
 def convert(x: typing.Any, out: typing.Any) -> typing.Any: ...
 def cuda_info() -> dict[str, typing.Any]: ...
-def device_squares(grads: collections.abc.Sequence) -> typing.Any:
-    """
-    The same as an array of the GPU.
-    """
-
 def element_loss(
     operation: str,
     x: typing.Any,
@@ -355,6 +355,11 @@ def random_fill(
     Fills `out` in C order of its shape.
     """
 
+def region_count() -> int:
+    """
+    Test-only: parallel regions begun so far.
+    """
+
 def row_map(operation: str, first: typing.Any, second: typing.Any, axis: typing.Any, out: typing.Any) -> typing.Any: ...
 def row_norms(
     x: typing.Any, axis: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], out: typing.Any
@@ -406,9 +411,9 @@ def tensor_scale(
     factor: typing.SupportsFloat | typing.SupportsIndex,
     bound: typing.SupportsFloat | typing.SupportsIndex,
 ) -> typing.Any: ...
-def tensor_squares(grads: collections.abc.Sequence) -> list[float]:
+def tensor_squares(grads: collections.abc.Sequence) -> tuple:
     """
-    Sums of squares by chunks of 1,024.
+    Sums of squares by chunks of 1,024; whether all is finite.
     """
 
 def updates() -> list:
@@ -419,4 +424,5 @@ def updates() -> list:
 average_role: int = 6
 copy_role: int = 7
 first_state: int = 2
+group_settings: int = 23
 max_hyper: int = 12

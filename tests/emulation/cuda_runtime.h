@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 
 #define __global__ static
 #define __device__
@@ -57,9 +58,12 @@ enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrCompute
 
 using cudaStream_t = struct EmulatedStream*;
 
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
+
 namespace emulation {
 
 extern thread_local dim3 thread_index, block_index, block_extent, grid_extent;
+extern int64_t launches;
 
 // Runs `body` once for every thread of the grid. Threads of a block that meet at a barrier or a shuffle are fibers; one
 // that meets none runs from end to end.
@@ -67,6 +71,10 @@ void run_grid(dim3 grid, dim3 block, void (*body)(void*), void* context);
 
 void wait_for_block();
 uint64_t exchange(uint64_t value, int source_lane);
+
+// Between begin and end of a capture, launches on that stream are kept for its graph instead of run.
+bool capturing(cudaStream_t stream);
+void keep(std::function<void()> launch);
 
 // BRAZEN_EMULATED_FAILURE=number of a cudaError_t makes the calls that would report it do so.
 cudaError_t failure(cudaError_t kind);
@@ -99,22 +107,31 @@ Word atomicMax(Word* at, Word value) {
 }
 
 template <class Pass>
-cudaError_t cudaLaunchKernel(void (*kernel)(Pass), dim3 grid, dim3 block, void** arguments, size_t, cudaStream_t) {
+cudaError_t cudaLaunchKernel(void (*kernel)(Pass), dim3 grid, dim3 block, void** arguments, size_t,
+                             cudaStream_t stream) {
   for (const cudaError_t kind :
        {cudaErrorNoKernelImageForDevice, cudaErrorInvalidResourceHandle, cudaErrorIllegalAddress})
     if (emulation::failure(kind) != cudaSuccess) return kind;
   if (grid.x == 0 || block.x == 0 || block.x > 1024) return cudaErrorInvalidValue;
   struct Call {
     void (*kernel)(Pass);
-    const Pass* pass;
-  } call{kernel, static_cast<const Pass*>(arguments[0])};
-  emulation::run_grid(
-      grid, block,
-      [](void* context) {
-        const Call& made = *static_cast<Call*>(context);
-        made.kernel(*made.pass);
-      },
-      &call);
+    Pass pass;
+  } call{kernel, *static_cast<const Pass*>(arguments[0])};
+  const auto run = [=] {
+    Call own = call;
+    emulation::run_grid(
+        grid, block,
+        [](void* context) {
+          const Call& made = *static_cast<Call*>(context);
+          made.kernel(made.pass);
+        },
+        &own);
+  };
+  ++emulation::launches;
+  if (emulation::capturing(stream))
+    emulation::keep(run);
+  else
+    run();
   return cudaSuccess;
 }
 
@@ -123,6 +140,7 @@ cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
 cudaError_t cudaMallocAsync(void** memory, size_t bytes, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream);
 cudaError_t cudaGetLastError();

@@ -12,6 +12,7 @@
 namespace emulation {
 
 thread_local dim3 thread_index, block_index, block_extent, grid_extent;
+int64_t launches = 0;
 
 namespace {
 
@@ -135,6 +136,14 @@ uint64_t exchange(uint64_t value, int source_lane) {
   return received;
 }
 
+namespace {
+cudaStream_t captured_stream = nullptr;
+std::vector<std::vector<std::function<void()>>> graphs;
+}  // namespace
+
+bool capturing(cudaStream_t stream) { return stream && stream == captured_stream; }
+void keep(std::function<void()> launch) { graphs.back().push_back(std::move(launch)); }
+
 cudaError_t failure(cudaError_t kind) {
   const char* wanted = getenv("BRAZEN_EMULATED_FAILURE");
   return wanted && atoi(wanted) == kind ? kind : cudaSuccess;
@@ -177,10 +186,31 @@ cudaError_t cudaMallocAsync(void** memory, size_t bytes, cudaStream_t) {
   return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
-cudaError_t cudaFreeAsync(void* memory, cudaStream_t) {
-  free(memory);
+cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
+  if (!emulation::capturing(stream)) free(memory);  // a graph uses its memory at every launch
   return cudaSuccess;
 }
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status = emulation::capturing(stream) ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+
+// What the stand-in for CuPy calls: streams are numbers there, graphs too.
+#define EMULATED extern "C" __attribute__((visibility("default")))
+EMULATED void emulated_begin_capture(void* stream) {
+  emulation::graphs.emplace_back();
+  emulation::captured_stream = static_cast<cudaStream_t>(stream);
+}
+EMULATED int emulated_end_capture() {
+  emulation::captured_stream = nullptr;
+  return static_cast<int>(emulation::graphs.size()) - 1;
+}
+EMULATED void emulated_launch_graph(int graph) {
+  for (auto& launch : emulation::graphs[graph]) launch();
+}
+// Launches so far; what a graph keeps is counted when it is captured.
+EMULATED int64_t emulated_launches() { return emulation::launches; }
 
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 

@@ -16,8 +16,6 @@ from .functions import (
     clip_grad_value,
     ema_update,
     global_norm,
-    merge_norm,
-    norm_partials,
     scale_and_check,
 )
 from .loss_scale import LossScale
@@ -47,13 +45,14 @@ from .rules import (
     Rprop,
     Yogi,
 )
+from .shards import Merged, merge_norm, norm_partials, shard
 from .state import rebuilt
 
 __all__ = [
     "AMSGrad", "ASGD", "AdEMAMix", "AdaBelief", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Adan", "Backtracking",
-    "LAMB", "LARS", "Lion", "LossScale", "NAdam", "Norms", "NovoGrad", "Optimizer", "RAdam", "RMSprop", "Report", "Rprop", "SGD", "SM3", "Yogi",
+    "LAMB", "LARS", "Lion", "LossScale", "Merged", "NAdam", "Norms", "NovoGrad", "Optimizer", "RAdam", "RMSprop", "Report", "Rprop", "SGD", "SM3", "Yogi",
     "clip_grad_norm", "clip_grad_value", "ema_update", "from_config", "get", "global_norm", "merge_norm", "names",
-    "norm_partials", "scale_and_check",
+    "norm_partials", "scale_and_check", "shard",
 ]  # fmt: skip
 
 

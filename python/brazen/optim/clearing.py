@@ -22,10 +22,11 @@ def require(optimizer, grads) -> None:
         if not (parameters.is_array(grad) or hasattr(grad, "__dlpack__")):
             return
         places.append(_writable_place(grad, slot))
-    if places == optimizer._cleared:
+    looked_at = places, [id(slot.array) for slot in optimizer._slots]
+    if looked_at == optimizer._cleared:
         return
     _require_apart(optimizer, grads, places)
-    optimizer._cleared = places
+    optimizer._cleared = looked_at
 
 
 def _writable_place(array, slot) -> tuple[int, int]:
@@ -73,6 +74,7 @@ def _require_apart(optimizer, grads, places) -> None:
     ]
     of_gradients = {name for _, _, name, _ in owned}
     beside = [*optimizer.state.items(), ("average", optimizer._averages or []), ("copy", optimizer._copies or [])]
+    beside.append(("master", optimizer._masters or []))
     for kind, arrays in [("parameter", [slot.array for slot in optimizer._slots]), *beside]:
         for slot, array in zip(optimizer._slots, arrays):
             if array is not None:

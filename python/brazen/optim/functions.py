@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import _core
-from . import parameters
 
 
 def _listed(grads):
@@ -80,24 +79,3 @@ def ema_update(averages, params, decay: float = 0.995) -> None:
     [2.0]
     """
     _core.tensor_average(averages, params, decay)
-
-
-def norm_partials(grads) -> Any:
-    """The sums of squares of the chunks of each array, in order: a shard's share of `merge_norm`.
-
-    >>> import numpy as np
-    >>> norm_partials([np.array([3.0]), np.array([[4.0]])])
-    [9.0, 16.0]
-    """
-    on_host = all(parameters.on_host(grad) for grad in grads)
-    return _core.tensor_squares(grads) if on_host else _core.device_squares(grads)
-
-
-def merge_norm(partials) -> float:
-    """The global norm from the partial sums of all arrays in their order, wherever each was computed.
-
-    >>> merge_norm([9.0, 16.0])
-    5.0
-    """
-    numbers = parameters.to_host(partials).tolist() if parameters.is_array(partials) else list(partials)
-    return math.sqrt(_core.merge_partials(numbers))

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 from .. import _core
 from .._noise import bounded
-from . import arrays, clearing, parameters
+from . import arrays, clearing, core_settings, parameters, shards
 from . import state as saved
 from .loss_scale import LossScale
 from .report import Report
-from .settings import GROUP_OPTIONS, STEP_OPTIONS, checked, is_plain, kept, resolve
+from .settings import CHANGEABLE, GROUP_OPTIONS, STEP_OPTIONS, checked, resolve
 
 RULES = {rule["name"]: rule for rule in _core.updates()}
 
@@ -34,17 +34,19 @@ class Optimizer:
     ema: an average of the weights, `average = ema average + (1 - ema) w`, started at the weights; or, with
         ema_bias_correction, at nothing and corrected, so that it is w after the first step. See `averages`.
     copy_to: a dtype, or arrays, that receive the new weights, such as "bfloat16". See `copies`.
+    master_weights: 16-bit parameters get weights in float32 beside them, which the steps update; a parameter receives them
+        rounded. They are part of the state. See `masters`.
     zero_grads: sets the gradients to zero when they are used. maximize: climbs.
     skip_nonfinite: an infinity or NaN in any gradient leaves parameters and state as they are, and the step is not counted.
-    report_norms: the report carries the norms of gradient, update and weights of each group.
+    report_norms: the report carries the norms of gradient, update and weights of each group, for a second look at all arrays.
     exclude: what an option leaves alone: `{"weight_decay": ["*bias*", 1]}`, names by pattern or arrays of at most so many
         dimensions; a bare list stands for weight_decay, l1 and l2.
     state_dtype: of the state's arrays, one for all or a dict by the state's name; float32 for 16-bit parameters.
     stochastic_rounding: a seed. What is kept in 16 bits (parameters, states, averages) is rounded up with the probability of
         what would be cut off, so that small updates are not lost; the same draws on every machine (float64 rounds to nearest).
 
-    On a GPU a step waits for nothing; its report stays there until asked for, and a hyper-parameter of the rule or the loss
-    scale may be an array of one element there, which a captured graph reads anew each time it runs.
+    On a GPU a step waits for nothing; its report stays there until asked for, and every number (hyper-parameters, penalties,
+    bounds, the loss scale) may be an array of one element there, which a captured graph reads anew each time it runs.
     """
 
     name: ClassVar[str] = ""
@@ -76,6 +78,10 @@ class Optimizer:
             self.options["stochastic_rounding"] = bounded(
                 "stochastic_rounding", self.options["stochastic_rounding"], 64
             )
+        if self.options["master_weights"] and self.options["copy_to"] is not None:
+            raise ValueError(
+                "copy_to and master_weights are both given; the parameters are the copies of master weights"
+            )
         self.check(self.defaults)
         self._require_states(self.options["state_dtype"])
         self.groups: list[dict[str, Any]] = [dict(self.defaults)]
@@ -86,6 +92,7 @@ class Optimizer:
         self.state: dict[str, list] = {}
         self._averages: list | None = None
         self._copies: list | None = None
+        self._masters: list | None = None
         self._fitted: list = []  # the settings that the arrays were last made to fit
         if params is not None:
             self.bind(params)
@@ -103,6 +110,10 @@ class Optimizer:
 
     def _require_states(self, dtypes):
         """A name that is no rule's state is misspelt; another rule of this class may have it."""
+        if dtypes and RULES[self.kernel([self.defaults])]["factored"]:
+            raise ValueError(
+                f"state_dtype is {dtypes!r}; {type(self).__name__} keeps its sums by axis, in the type it computes in: leave it away"
+            )
         known = {state for rule in RULES.values() for state in rule["states"]}
         unknown = [name for name in dtypes if name not in known] if isinstance(dtypes, dict) else []
         if unknown:
@@ -154,18 +165,23 @@ class Optimizer:
         # A group of the core: parameters of one public group from which the same options keep away.
         kinds: dict[tuple[int, frozenset[str]], int] = {}
         numbers = [kinds.setdefault((slot.group, out), len(kinds)) for slot, out in zip(slots, excluded)]
-        made = _core.TensorList([s.container for s in slots], [s.key for s in slots], [s.name for s in slots], numbers)
+        made = parameters.tensor_list(slots, numbers)
+        masters = None
+        if self.options["master_weights"]:  # what is wrong with the parameters themselves was found above
+            masters, weights = arrays.make_masters(slots)
+            made = parameters.tensor_list(weights, numbers)
         self.groups, self._own, self._kinds, self._slots, self._params = groups, own, list(kinds), slots, params
+        self._masters, self._weights = masters, weights if masters is not None else slots
         self._excluded = excluded
         self._kernel = self.kernel(groups)
         self._rule = RULES[self._kernel]
         self._list, self._steps, self._uncertain = made, 0, False
         self._kept: dict[int, tuple] = {}
         self._bound_grads: list | None = None
-        self._cleared: list | None = None
+        self._cleared: tuple | None = None
         arrays.make(self)
         if made.on_device:
-            first, count = slots[0].array, len(self._kinds)
+            first, count = self._weights[0].array, len(self._kinds)
             self._memory = parameters.filled_as(first, (count, 2), "float64", [[0.0, 1.0]] * count)
             self._tensor_memory = parameters.filled_as(first, (len(slots),), "float64")
             made.set_device_memory(self._memory, self._tensor_memory)
@@ -186,6 +202,11 @@ class Optimizer:
         """The low-precision copies, in the structure of the parameters."""
         return self._beside(self._copies, "copy_to")
 
+    @property
+    def masters(self):
+        """The float32 weights of 16-bit parameters, in the structure of the parameters; None for others."""
+        return self._beside(self._masters, "master_weights")
+
     def _beside(self, arrays, option):
         self._require_bound()
         if arrays is None:
@@ -204,7 +225,7 @@ class Optimizer:
         """Steps done; skipped ones are not counted. On a GPU, after a step that may have been skipped, this waits for it."""
         if self._list is None:
             return 0
-        if self._uncertain:
+        if self._uncertain or self._list.captured:
             self._steps, self._uncertain = int(parameters.to_host(self._memory)[0, 0]), False
         return self._steps
 
@@ -227,11 +248,11 @@ class Optimizer:
     learning_rate = lr  # Keras' name
 
     def set(self, **values) -> None:
-        """Sets hyper-parameters in all groups, from the next step on; one group's are in `groups[i]`.
+        """Sets hyper-parameters in all groups, and options of a step, from the next step on; one group's are in `groups[i]`.
 
         What a new value needs (a momentum's buffer, averages) is made then, as if the steps before had left nothing in it.
         """
-        known = {**self.hyper, **GROUP_OPTIONS, "clip_norm": None, "ema": None}
+        known = {**self.hyper, **GROUP_OPTIONS, **{name: STEP_OPTIONS[name] for name in CHANGEABLE}}
         self._require_known(values, known)
         values = checked(values, known)
         of_groups = {name: value for name, value in values.items() if name not in self.options}
@@ -257,15 +278,40 @@ class Optimizer:
         made.bind(flat)
         self._bound_grads = flat
 
-    def step(self, grads=None, scale: float | LossScale = 1.0) -> Report:
-        """One step in place. `scale` is the loss scale that the gradients carry: a number, or a LossScale to be kept up."""
+    def norm_partials(self, grads, first_chunk: int = 0):
+        """This shard's share of the norm that clip_norm bounds, for `brazen.optim.merge_norm`; what is not clipped counts as 0.
+
+        `first_chunk` is the number of the shard's first chunk in the whole list, as `brazen.optim.shard` gives it.
+        """
+        self._require_bound()
+        rows = shards.norm_partials(flat := list(parameters.flatten(grads, self._slots, "grads")), first_chunk)
+        first = 0
+        for grad, out in zip(flat, self._excluded):
+            chunks = -(-math.prod(grad.shape) // shards.CHUNK)
+            if "clip_norm" in out:
+                rows[first : first + chunks, 1] = 0.0
+            first += chunks
+        return rows
+
+    def step(
+        self, grads=None, scale: float | LossScale = 1.0, *, norm: float | None = None, skip: bool | None = None
+    ) -> Report:
+        """One step in place. `scale` is the loss scale that the gradients carry: a number, or a LossScale to be kept up.
+
+        Of a shard, `norm` is the norm of all gradients as they are stored, with that scale, and `skip` says whether the step
+        is skipped: what `brazen.optim.merge_norm` made of all shards' partials. They take the place of what is measured here.
+        """
         made = self._require_bound()
+        if norm is not None and norm < 0:
+            raise ValueError(f"norm is {norm!r}; expected the norm of all gradients, which is not negative")
+        if self._masters is not None:
+            arrays.follow(self)
         flat = grads if grads is None or type(grads) is list else parameters.flatten(grads, self._slots, "grads")
         if flat and not parameters.is_array(flat[0]):
             flat = parameters.flatten(flat, self._slots, "grads")
         dynamic = scale if isinstance(scale, LossScale) else None
         options = self.options
-        skip = bool(options["skip_nonfinite"] or (dynamic is not None and dynamic.dynamic))
+        may_skip = bool(options["skip_nonfinite"] or (dynamic is not None and dynamic.dynamic))
         scalars: list[tuple[int, int, Any]] = []
         if parameters.on_gpu(scale):
             scalars.append((-1, -1, scale))
@@ -275,24 +321,33 @@ class Optimizer:
             if not 0 < number < math.inf:
                 raise ValueError(f"scale is {number!r}; expected a positive number, the gradients' loss scale")
             factor = 1.0 / number
-        settings = self._all_settings(scalars)
-        clip_norm = self._resolve("clip_norm", options["clip_norm"]) or 0.0
+        settings = core_settings.of_all_groups(self, scalars)
+        clip_norm = core_settings.number_or_scalar(self, "clip_norm", options["clip_norm"], (-1, 0), scalars)
         norms = options["report_norms"]
-        if options["zero_grads"]:
+        if options["zero_grads"] and not made.may_clear(flat):
             clearing.require(self, self._bound_grads if flat is None else flat)
+            made.let_clear(flat)
         values = made.step(
             self._rule["number"],
             flat,
             settings,
-            [-factor if options["maximize"] else factor, clip_norm, skip, options["zero_grads"], norms],
+            [
+                -factor if options["maximize"] else factor,
+                clip_norm,
+                may_skip,
+                options["zero_grads"],
+                norms,
+                -1.0 if norm is None else norm,
+                -1.0 if skip is None else bool(skip),
+            ],  # fmt: skip
             options["stochastic_rounding"],
             scalars,
         )
-        report = Report(values, [number for number, _ in self._kinds], bool(clip_norm or skip or norms), norms)
+        measured = norm is not None or norms or options["clip_norm"] is not None or (may_skip and skip is None)
+        report = Report(values, [number for number, _ in self._kinds], measured, norms)
         if made.on_device:
-            self._steps += 1
-            # What only the device knows: a skipped step, and how often a captured graph ran.
-            self._uncertain = self._uncertain or skip or bool(scalars)
+            self._steps += not skip
+            self._uncertain = self._uncertain or (may_skip and skip is None)  # only the device knows
             if dynamic is not None:
                 dynamic.watch(report)
         else:
@@ -300,67 +355,6 @@ class Optimizer:
             if dynamic is not None:
                 dynamic.update(report.skipped)
         return report
-
-    def _all_settings(self, scalars: list) -> list[list[float]]:
-        of_all, rule, before = (self.options["ema"], self.options["ema_bias_correction"]), self._rule, list(scalars)
-        settings = [
-            kept(self._kept, [*self.groups[number].values(), *of_all], self._settings, core, number, out, scalars)
-            for core, (number, out) in enumerate(self._kinds)
-        ]
-        if self._rule is rule:
-            return settings
-        scalars[:] = before  # a value that was changed asked for another rule, whose settings these are not
-        return self._all_settings(scalars)
-
-    def _settings(self, core_group: int, number: int, excluded: frozenset[str], scalars: list) -> list[float]:
-        """What the core's GroupStep holds, in its order; arrays of a GPU go to `scalars`, and leave a 0."""
-        arrays.fit(self)
-        h = {n: v if is_plain(v) else self._resolve(n, v) for n, v in self.groups[number].items()}
-        if "weight_decay" in excluded:
-            h["weight_decay"] = 0.0
-        core = self._core_values(h)
-        values = []
-        for place, name in enumerate(self._rule["hyper"]):
-            if parameters.on_gpu(core[name]):
-                scalars.append((core_group, place, core[name]))
-                values.append(0.0)
-            else:
-                values.append(float(core[name]))
-        values += [0.0] * (_core.max_hyper - len(values))
-        decay = self.outer_decay(h)
-        decoupled = self.decoupled if h["decoupled_weight_decay"] is None else h["decoupled_weight_decay"]
-        l2 = 0.0 if "l2" in excluded else h["l2"]
-        values += [
-            decay if decoupled else 0.0,
-            0.0 if "l1" in excluded else h["l1"],
-            l2 if decoupled else l2 + decay,
-            0.0 if "clip_value" in excluded else h["clip_value"] or 0.0,
-            self._resolve("ema", self.options["ema"]) or 0.0,
-            float(self.options["ema_bias_correction"]),
-            0.0 if "clip_norm" in excluded else 1.0,
-            0.0 if "max_norm" in excluded else h["max_norm"] or 0.0,
-            0.0 if "agc" in excluded else h["agc"] or 0.0,
-            h["agc_eps"],
-        ]
-        for name in (*parameters.Penalties, "clip_value", "agc_eps"):
-            if parameters.on_gpu(h[name]):
-                raise TypeError(
-                    f"{name} is an array on a GPU; expected a number, or a schedule: only the rule's own may be"
-                )
-        return values
-
-    def _core_values(self, h: dict) -> dict:
-        values = dict(h)
-        for number, beta in enumerate(h.get("betas", ()), 1):
-            values[f"beta{number}"] = beta
-        if "eps_mode" in h:
-            values["eps_inside"] = h["eps"] if h["eps_mode"] == "inside" else 0.0
-            values["eps_outside"] = h["eps"] if h["eps_mode"] == "outside" else 0.0
-        if "bias_correction" in h:
-            values["correction"] = h["bias_correction"]
-        if "initial" in h:
-            values["first_gradient"] = h["initial"] == "gradient"
-        return {**values, **self.core_hyper(h)}
 
     # State.
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import _core
+
 Penalties = ("weight_decay", "l1", "l2", "max_norm", "agc")
 Excludable = (*Penalties, "clip_norm", "clip_value", "ema", "copy_to")
 
@@ -256,3 +258,24 @@ def copy_of(array, dtype: str | None = None):
     made = filled(array, dtype, 0.0)
     assign(made, array.astype(made.dtype) if hasattr(array, "astype") and dtype else array)
     return made
+
+
+def tensor_list(slots: list[Slot], groups: list[int]) -> _core.TensorList:
+    """The core's description of the arrays in these slots; raises where one cannot be updated in place."""
+    return _core.TensorList([s.container for s in slots], [s.key for s in slots], [s.name for s in slots], groups)
+
+
+def address_of(array) -> int:
+    """Where an array's memory may have moved to while it stayed the same object: a tensor of PyTorch's; else 0."""
+    return array.data_ptr() if library_of(array) == "torch" else 0
+
+
+def renew(wide, array) -> None:
+    """`wide` takes the values of `array`, but where it rounds to them as it is."""
+    rounded = copy_of(wide, dtype_name(array))
+    if library_of(array) == "torch":
+        torch = sys.modules["torch"]
+        assign(wide, torch.where(rounded == array, wide, array.detach().to(wide.dtype)))
+    else:
+        kept, given = to_host(wide), to_host(array)
+        assign(wide, np.where(to_host(rounded) == given, kept, given.astype(kept.dtype)))

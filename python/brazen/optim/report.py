@@ -58,7 +58,9 @@ class Report:
     def groups(self) -> list[Norms]:
         """Measured in one pass, only with report_norms."""
         if not self._norms_wanted:
-            raise ValueError("no norms were measured; make the optimizer with report_norms=True")
+            raise ValueError(
+                "no norms were measured; make the optimizer with report_norms=True, or set(report_norms=True)"
+            )
         norms = self._read()[2]
         made = []
         for number in range(max(self._kinds) + 1):

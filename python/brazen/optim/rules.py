@@ -10,10 +10,11 @@ import contextlib
 
 from .optimizer import Optimizer
 from .parameters import assign, copy_of, dtype_name
+from .settings import is_on
 
 
 def _any(groups, name) -> bool:
-    return any(callable(g[name]) or bool(g[name]) for g in groups)
+    return any(is_on(g[name]) for g in groups)
 
 
 class SGD(Optimizer):
@@ -34,9 +35,9 @@ class SGD(Optimizer):
         form = group["form"]
         if form not in ("torch", "classic", "ema"):
             raise ValueError(f"form is {form!r}; expected one of 'torch', 'classic', 'ema'")
-        if group["dampening"] and form != "torch":
+        if is_on(group["dampening"]) and form != "torch":
             raise ValueError(f"dampening is {group['dampening']!r}; form={form!r} has none, give form='torch'")
-        if group["nesterov"] and (not group["momentum"] or group["dampening"]):
+        if group["nesterov"] and (not is_on(group["momentum"]) or is_on(group["dampening"])):
             raise ValueError("nesterov needs a momentum and no dampening")
 
     def kernel(self, groups):
@@ -66,7 +67,7 @@ class SGD(Optimizer):
         initial = h["initial"] or ("gradient" if h["form"] == "torch" else "zero")
         return {
             "form": {"torch": 0, "classic": 1, "ema": 2}[h["form"]],
-            "first_gradient": initial == "gradient" and h["momentum"] != 0,
+            "first_gradient": initial == "gradient" and is_on(h["momentum"]),
         }
 
 
@@ -260,11 +261,13 @@ class Adan(Optimizer):
             raise ValueError(f"form is {group['form']!r}; expected one of 'proximal', 'decoupled'")
 
     def core_hyper(self, h):
-        return {"proximal_decay": h["weight_decay"] - self.outer_decay(h)}
+        return {"proximal_decay": h["weight_decay"] if self._is_proximal(h) else 0.0}
 
     def outer_decay(self, h):
-        proximal = h["form"] == "proximal" and h["decoupled_weight_decay"] is not False
-        return 0.0 if proximal else h["weight_decay"]
+        return 0.0 if self._is_proximal(h) else h["weight_decay"]
+
+    def _is_proximal(self, h):
+        return h["form"] == "proximal" and h["decoupled_weight_decay"] is not False
 
 
 class AdEMAMix(Optimizer):
@@ -281,7 +284,7 @@ class AdEMAMix(Optimizer):
     decoupled = True
 
     def core_hyper(self, h):
-        return {"alpha_warmup": h["alpha_warmup"] or 0, "beta3_warmup": h["beta3_warmup"] or 0}
+        return {name: 0 if h[name] is None else h[name] for name in ("alpha_warmup", "beta3_warmup")}
 
 
 class _OwnDecay(Optimizer):

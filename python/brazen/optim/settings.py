@@ -29,6 +29,7 @@ STEP_OPTIONS: dict[str, Any] = {
     "ema": None,
     "ema_bias_correction": False,
     "copy_to": None,
+    "master_weights": False,
     "zero_grads": False,
     "skip_nonfinite": False,
     "report_norms": False,
@@ -36,11 +37,16 @@ STEP_OPTIONS: dict[str, Any] = {
     "state_dtype": None,
     "stochastic_rounding": None,
 }
+# Options of a step that need no other arrays, or are given them, once steps were made.
+CHANGEABLE = ("clip_norm", "ema", "maximize", "zero_grads", "skip_nonfinite", "report_norms")
+# Bounds that 0 would not turn off: it would leave nothing.
+_POSITIVE = ("clip_norm", "clip_value", "agc", "max_norm")
 # Of one hyper-parameter: the smallest value accepted, and the smallest not accepted.
 _BOUNDS = {
     "lr": (0, math.inf), "betas": (0, 1), "eps": (0, math.inf), "momentum": (0, math.inf), "alpha": (0, math.inf),
     "rho": (0, 1), "weight_decay": (0, math.inf), "l1": (0, math.inf), "l2": (0, math.inf), "lr_decay": (0, math.inf),
-    "clip_norm": (0, math.inf), "clip_value": (0, math.inf), "agc": (0, math.inf), "max_norm": (0, math.inf), "ema": (0, 1), "initial_accumulator_value": (0, math.inf),
+    "clip_norm": (0, math.inf), "clip_value": (0, math.inf), "agc": (0, math.inf), "agc_eps": (0, math.inf),
+    "max_norm": (0, math.inf), "ema": (0, 1), "initial_accumulator_value": (0, math.inf),
 }  # fmt: skip
 _PLAIN = frozenset((float, int, bool, str, type(None)))
 _CHOICES = {"eps_mode": ("inside", "outside", "none"), "initial": (None, "zero", "gradient")}
@@ -62,6 +68,11 @@ def kept(store: dict[int, tuple], key: list, make: Callable, place: int, *argume
     if known is None or known[0] != key:
         known = store[place] = key, make(place, *arguments)
     return known[1]
+
+
+def is_on(value) -> bool:
+    """Whether a hyper-parameter may be other than 0: a schedule may, and an array of a GPU is not waited for."""
+    return callable(value) or parameters.on_gpu(value) or bool(value)
 
 
 def resolve(value, step: Callable[[], int], epoch: int | None = None, name: str = ""):
@@ -129,8 +140,8 @@ def _check_form(name: str, value, standard) -> None:
             raise ValueError(f"{name} is {value!r}; expected {len(standard)} values, such as {standard!r}")
     elif value is None and type(standard) in (float, int):
         raise ValueError(f"{name} is None; expected a number, such as {standard!r}")
-    elif name == "clip_norm" and type(value) in (float, int) and value == 0:
-        raise ValueError(f"clip_norm is {value!r}; expected a positive number, or None, which clips nothing")
+    elif name in _POSITIVE and type(value) in (float, int) and value == 0:
+        raise ValueError(f"{name} is {value!r}; expected a positive number, or None, which bounds nothing")
 
 
 def check_value(name: str, value) -> None:

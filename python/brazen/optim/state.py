@@ -34,7 +34,7 @@ def collect(optimizer) -> dict[str, Any]:
     for slot, own in zip(optimizer._slots, optimizer._axes):
         state |= {f"{kind}.{slot.name}": array for kind, array in own.items()}
     kept = {kind: arrays for kind, arrays in optimizer.state.items() if kind != "direction"}
-    for kind, arrays in [*kept.items(), ("average", optimizer._averages or [])]:
+    for kind, arrays in [*kept.items(), ("average", optimizer._averages or []), ("master", optimizer._masters or [])]:
         for slot, array in zip(optimizer._slots, arrays):
             if array is not None:
                 state[f"{kind}.{slot.name}"] = array

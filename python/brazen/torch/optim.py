@@ -18,7 +18,7 @@ import torch
 
 import brazen.optim
 from brazen import _core
-from brazen.optim.parameters import to_host
+from brazen.optim.parameters import renew, to_host
 from brazen.optim.settings import GROUP_OPTIONS, STEP_OPTIONS
 
 # What the core remembers of a group beside the steps done, under PyTorch's name.
@@ -62,7 +62,7 @@ class Optimizer(torch.optim.Optimizer):
 
     Hyper-parameters and options are those of `brazen.optim.Optimizer` (`clip_norm`, `ema`, `agc`, … in the same pass); those a
     group may set for itself there, a group may set here. Parameters without a gradient are left alone and count no step. The
-    state of a 16-bit parameter is float32. `unit_axis` is 0, where PyTorch's weights have their units. `report` is what the
+    state of a 16-bit parameter is float32; with `master_weights` its float32 weights are part of the state. `unit_axis` is 0, where PyTorch's weights have their units. `report` is what the
     last step said.
     """
 
@@ -104,7 +104,11 @@ class Optimizer(torch.optim.Optimizer):
         if engine.kernel(engine.groups) != engine._kernel:  # a momentum that was 0 is no more: other state is kept
             self._build(present)
             engine = self._engine
-        grads = [_packed(p.grad.detach(), order) for p, order in zip(self._ordered, self._orders)]
+        # A gradient of a graph of its own (create_graph) is detached; for all others that would be a new object each.
+        grads = [
+            _packed(p.grad.detach() if p.grad.requires_grad else p.grad, order)
+            for p, order in zip(self._ordered, self._orders)
+        ]
         self.report = engine.step(grads)
         if not (self.options.get("skip_nonfinite") and self.report.skipped):
             self._steps += 1
@@ -184,6 +188,11 @@ class Optimizer(torch.optim.Optimizer):
         if engine._averages is not None:
             engine._averages = self._adopt("average", states, engine._averages, self._orders)
             engine._list.set(_core.average_role, engine._averages)
+        if engine._masters is not None:
+            engine._masters[:] = self._adopt("master", states, engine._masters, self._orders)
+            for master, p, order in zip(engine._masters, self._ordered, self._orders):
+                if master is not None:
+                    renew(master, _packed(p, order))
         flat = engine.state_dict()
         flat["memory"] = np.array([memory[number] for number, _ in engine._kinds], "float64")
         if "tensor_memory" in flat:

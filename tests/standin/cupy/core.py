@@ -62,6 +62,8 @@ class ndarray:
         dtype = _np.dtype(dtype)
         if memptr is None:
             host = _np.empty(shape, dtype, order)
+            if cuda.captured is not None:
+                cuda.captured.append(host)
             memptr = _Pointer(host.ctypes.data, host)
             strides = host.strides
         self.data = memptr

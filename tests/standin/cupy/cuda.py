@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Streams and devices of the stand-in: numbers that brazen passes on. No memory."""
+"""Streams, devices and graphs of the stand-in: numbers that brazen passes on. No memory."""
+
+import ctypes
 
 # One element: how often the host waited for a device. `cupy.waits` is the same.
 waits = [0]
@@ -19,12 +21,27 @@ class Device:
         _current_device.pop()
 
 
+# Memory that is taken during a capture: the graph goes on using it, as that of CuPy's pool.
+captured: list | None = None
+
+
+def emulation():
+    """The emulated library, which keeps the launches of a capture."""
+    from emulation import build
+
+    return ctypes.CDLL(str(build.library()))
+
+
 class Graph:
-    """The stand-in runs what is captured at once, and nothing when it is played: memory already holds the result."""
+    """What was launched during a capture: not run then, and run anew at every launch."""
+
+    def __init__(self, number, memory):
+        self._number, self._memory = number, memory
 
     def launch(self, stream=None):
         if stream is None:
             raise TypeError("launch() takes a stream")
+        emulation().emulated_launch_graph(self._number)
 
 
 class Stream:
@@ -48,9 +65,14 @@ class Stream:
     def begin_capture(self):
         if self.ptr == 0:
             raise RuntimeError("cudaErrorStreamCaptureUnsupported: the null stream cannot be captured")
+        global captured
+        captured = []
+        emulation().emulated_begin_capture(ctypes.c_void_p(self.ptr))
 
     def end_capture(self):
-        return Graph()
+        global captured
+        memory, captured = captured, None
+        return Graph(emulation().emulated_end_capture(), memory)
 
 
 _null = Stream(null=True)
