@@ -99,6 +99,28 @@ def test_missing_library():
         _core.load_cuda_library("/nonexistent/libbrazen_cuda13.so")
 
 
+def test_a_cuda_array_without_the_library_names_the_cure(run_python):
+    """A build for the CPU alone, given an array of a GPU: through CuPy's attributes, and as what an optimizer holds."""
+    script = """
+import cupy, numpy as np, brazen as bz
+x, g = cupy.asarray(np.ones(4, "float32")), cupy.asarray(np.ones(4, "float32"))
+pair = x.reshape(2, 2)
+for call in (lambda: bz.relu(x), lambda: bz.softmax(x), lambda: bz.batch_norm(pair), lambda: bz.optim.SGD([x], lr=1.0).step([g])):
+    try:
+        call()
+    except RuntimeError as error:
+        print(error)
+"""
+    if (Path(_core.__file__).parent / "lib" / "libbrazen_cuda13.so").exists():
+        pytest.skip("the CUDA library is part of this build: test_without_a_gpu_the_error_is_typed_and_names_the_cure")
+    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent / 'standin')!r})\n{script}"
+    told = run_python(script).splitlines()
+    assert len(told) == 4
+    for line in told:
+        assert "a CUDA array needs the CUDA library" in line
+        assert "install a wheel that holds it, or build with BRAZEN_CUDA=ON" in line
+
+
 def test_library_of_another_abi(compile_library):
     stub = compile_library(
         """

@@ -133,6 +133,22 @@ def test_noise(name, torch, bt):
         function(tensor, 0.3, out=tensor)
 
 
+@pytest.mark.parametrize("name", NOISE)
+def test_noise_is_differentiated_again(name, torch, bt):
+    """A gradient penalty behind a dropout: its gradient is linear in dy, and its own transpose."""
+    x, function = torch.from_numpy(_normal((6, 4), 2)).requires_grad_(), getattr(bt, name)
+    assert torch.autograd.gradgradcheck(lambda t: function(t, 0.3, seed=5), [x])
+    weight = torch.from_numpy(_normal((4, 4), 3)).requires_grad_()
+    (dx,) = torch.autograd.grad(torch.sigmoid(function(x @ weight, 0.3, seed=5)).sum(), x, create_graph=True)
+    dx.square().sum().backward()
+    mask = function(torch.ones_like(x), 0.3, seed=5).detach() - function(torch.zeros_like(x), 0.3, seed=5)
+    shift = function(torch.zeros_like(x), 0.3, seed=5)
+    twin = weight.detach().clone().requires_grad_()
+    (dx,) = torch.autograd.grad(torch.sigmoid((x @ twin) * mask + shift).sum(), x, create_graph=True)
+    dx.square().sum().backward()
+    assert torch.allclose(weight.grad, twin.grad)
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_fused_gradients(after, torch, bt):
     x, add, later = (torch.from_numpy(_normal((5, 4), k)).requires_grad_() for k in (1, 2, 3))

@@ -109,6 +109,41 @@ def test_groups_and_schedulers(torch, bt):
     assert [group["momentum"] for group in optimizer.param_groups] == [0.0, 0.9]
 
 
+# Each of PyTorch's schedules that needs the optimizer alone.
+SCHEDULES = {
+    "StepLR": {"step_size": 2}, "MultiStepLR": {"milestones": [1, 4]}, "ConstantLR": {}, "LinearLR": {"total_iters": 4},
+    "ExponentialLR": {"gamma": 0.8}, "PolynomialLR": {}, "CosineAnnealingLR": {"T_max": 4},
+    "CosineAnnealingWarmRestarts": {"T_0": 3}, "LambdaLR": {"lr_lambda": lambda step: 1 / (1 + step)},
+    "MultiplicativeLR": {"lr_lambda": lambda step: 0.9}, "ReduceLROnPlateau": {"patience": 1},
+    "CyclicLR": {"base_lr": 1e-3, "max_lr": 1e-2, "step_size_up": 2, "cycle_momentum": False},
+    "OneCycleLR": {"max_lr": 1e-2, "total_steps": 8, "cycle_momentum": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_schedules_of_pytorch(name, torch, bt):
+    """With every rule: the rates are those that PyTorch's SGD gets, and steps take them."""
+    rate = {} if name == "Adadelta" else {"lr": 0.01}
+    for schedule, given in SCHEDULES.items():
+        params = _params(torch)
+        optimizer = getattr(bt, name)(params, **rate)
+        other = torch.optim.SGD(_params(torch), lr=optimizer.param_groups[0]["lr"])
+        kind = getattr(torch.optim.lr_scheduler, schedule)
+        ours, theirs = kind(optimizer, **given), kind(other, **given)
+        # Rprop's first step sizes are the rate of its first step.
+        arrays = [p.detach().numpy().copy() for p in params]
+        twin = getattr(bz.optim, name)(arrays, lr=optimizer.param_groups[0]["lr"])
+        for step in range(5):
+            other.step()
+            twin.lr = optimizer.param_groups[0]["lr"]
+            _run(torch, optimizer, params, step, 1)
+            twin.step(optim_cases.gradients(step, SHAPES, "float64"))
+            for each in (ours, theirs):
+                each.step(*([1.0] if schedule == "ReduceLROnPlateau" else []))
+        assert optimizer.param_groups[0]["lr"] == other.param_groups[0]["lr"], schedule
+        assert all((p.detach().numpy() == a).all() for p, a in zip(params, arrays)), schedule
+
+
 def test_parameters_without_gradients_stand_still(torch, bt):
     """And count no steps: Adam's corrections then begin when the gradients do."""
     ends = []
@@ -143,6 +178,35 @@ def test_closure_hooks_and_zero_grad(torch, bt):
     assert torch.allclose(p.detach(), torch.full((3,), 0.8))
     optimizer.zero_grad()
     assert p.grad is None
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_grad_scaler_with_every_rule(name, torch, bt):
+    """A scaled loss gives the steps of the unscaled one; a step with an infinite gradient changes nothing at all."""
+    ends = []
+    for scaled in (False, True):
+        params = _params(torch, "float32")
+        optimizer, scaler = getattr(bt, name)(params), torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=scaled)
+        for step in range(3):
+            grads = [torch.from_numpy(g).float() for g in optim_cases.gradients(step, SHAPES, "float64")]
+
+            def backward(grads=grads):
+                optimizer.zero_grad()  # noqa: B023, called at once
+                scaler.scale(sum((p * g).sum() for p, g in zip(params, grads))).backward()  # noqa: B023
+
+            backward()
+            if scaled and step == 1:
+                before = copy.deepcopy((optimizer.state_dict()["state"], params))
+                params[0].grad[0, 0] = float("inf")
+                scaler.step(optimizer)
+                scaler.update()
+                assert _equal(torch, params, before[1]) and scaler.get_scale() == 512.0
+                assert all(int(kept["step"]) == 1 for kept in optimizer.state.values())
+                backward()
+            scaler.step(optimizer)
+            scaler.update()
+        ends.append(params)
+    assert _equal(torch, *ends)
 
 
 def test_grad_scaler(torch, bt):

@@ -17,6 +17,21 @@ from .graph import bare, first_order, parameter, records, require_tensor, seed_f
 __all__ = ["fused"]
 
 
+class _NoiseGradient(torch.autograd.Function):
+    """What a backward pass makes of dy. It is linear and its own transpose, so its gradient is itself, to any order."""
+
+    @staticmethod
+    def forward(ctx, operation, dy, arguments, named):
+        ctx.given = operation, arguments, named
+        dx = operation.backward(bare(dy), *arguments, **named)
+        return dx.clone() if dx.data_ptr() == dy.data_ptr() else dx
+
+    @staticmethod
+    def backward(ctx, ddx):
+        operation, arguments, named = ctx.given
+        return None, _NoiseGradient.apply(operation, ddx, arguments, named), None, None
+
+
 class _Noise(torch.autograd.Function):
     """The gradient is a function of dy and the numbers drawn; x is not kept."""
 
@@ -28,8 +43,9 @@ class _Noise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dy):
-        dx = ctx.operation.backward(bare(dy), *ctx.arguments, **ctx.named)
-        return None, *first_order(ctx.operation.__name__, (dx,), dy), None, None
+        if records(dy):
+            return None, _NoiseGradient.apply(ctx.operation, dy, ctx.arguments, ctx.named), None, None
+        return None, ctx.operation.backward(bare(dy), *ctx.arguments, **ctx.named), None, None
 
 
 def _noise(operation):
