@@ -336,3 +336,26 @@ def test_import_brings_in_no_peer_and_little_time():
 def test_tables_align():
     assert tables.text((["a", "b"], [["long name", "1.0"]])) == "a            b\nlong name  1.0"
     assert tables.markdown((["a", "b"], [["x", "1"]])) == "| a | b |\n| --- | ---: |\n| x | 1 |"
+
+
+def test_keras_on_jax_takes_the_same_steps(run_python):
+    """Both ways lower the loss of one batch; JAX with what Keras compiles is there only where both are installed."""
+    if not all(importlib.util.find_spec(name) for name in ("keras", "jax")):
+        pytest.skip("Keras and JAX are not installed: pip install 'brazen[keras,jax]'")
+    said = run_python(
+        """
+import numpy as np
+from brazen.bench import keras_peer, peers
+present, absent = peers.choose(["keras"])
+peers.start(present, 1)
+random = np.random.default_rng(0)
+x, labels = random.standard_normal((64, 20), dtype=np.float32), random.integers(0, 4, 64)
+for side in keras_peer.training_step(x, labels, (32, 4)):
+    first = float(side())
+    for _ in range(60):
+        last = float(side())
+    print(side.note, last < 0.9 * first)
+""",
+        timeout=300,
+    )
+    assert said.count("True") == 2 and "train_on_batch" in said, said

@@ -6,18 +6,28 @@ import tracemalloc
 import brazen as bz
 import numpy as np
 import pytest
-from brazen import nn
+from brazen import _core, nn
 from nn_table import RNG, batch, inner, mlp
 from tolerance import same_bits
 
+LAYERS = {
+    "plain": lambda: [
+        nn.Dense(256), nn.Activation("relu"), nn.Dropout(0.5), nn.Residual([nn.Dense(256, "gelu")]), nn.Flatten(),
+        nn.PReLU(), nn.GLU(), nn.Dense(4),
+    ],
+    # So many channels and rows that the statistics of any norm would be seen.
+    "norms": lambda: [
+        nn.Dense(2048), nn.BatchNorm(), nn.Activation("relu"), nn.Residual([nn.Dense(2048, bias=False), nn.BatchNorm()]),
+        nn.Reshape((128, 16)), nn.LayerNorm(), nn.RMSNorm(), nn.GroupNorm(64), nn.Flatten(), nn.Dense(4),
+    ],
+}  # fmt: skip
+
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_workspaces_are_made_once(dtype):
-    """After the first steps, arrays of the size of activations are never allocated, for two sizes of batch."""
-    net = nn.Sequential(
-        [nn.Dense(256), nn.Activation("relu"), nn.Dropout(0.5), nn.Residual([nn.Dense(256, "gelu")]), nn.Flatten(),
-         nn.PReLU(), nn.GLU(), nn.Dense(4)]
-    ).build(64, seed=0, dtype=dtype)  # fmt: skip
+@pytest.mark.parametrize("layers", LAYERS)
+def test_workspaces_are_made_once(layers, dtype):
+    """After the first steps no array is allocated, for two sizes of batch."""
+    net = nn.Sequential(LAYERS[layers]()).build(64, seed=0, dtype=dtype)
     inputs = [(RNG.normal(size=(n, 64)).astype(dtype), RNG.integers(0, 4, n)) for n in (96, 64)]
     work = [np.zeros((len(x), 4), dtype) for x, _ in inputs]
 
@@ -40,8 +50,41 @@ def test_workspaces_are_made_once(dtype):
     finally:
         tracemalloc.stop()
     assert nn_bytes(net) == held
-    # Closures and shapes; the smallest buffer of a step is 64 x 4 numbers of 4 bytes, the others 64 KiB and more.
-    assert peak < 16 << 10, f"{peak} bytes"
+    # Closures and shapes; the smallest buffer of a step is 64 x 4 numbers of 4 bytes, the others 16 KiB and more.
+    assert peak < 24 << 10, f"{peak} bytes"
+
+
+@pytest.mark.parametrize("name", ["moments_out", "coefficients_out", "sums_out", "corrections_out"])
+def test_memory_for_the_statistics_is_checked(name):
+    """The compiled call checks what it is given to write to, and changes nothing where that is wrong."""
+    x, dx = np.ones((4, 3), "float32"), np.zeros((4, 3), "float32")
+    y, saved, kept = _core.batch_norm_forward(
+        x, None, None, None, None, None, 1, 0.1, True, 1e-5, None, None, None, None
+    )
+    wide = "float64" if name in ("moments_out", "sums_out") else "float32"
+    rows = 3 if name in ("moments_out", "coefficients_out") else 2
+    good, memory = np.full((rows, 3), 7, wide), np.zeros(24, wide)
+
+    def call(room, x=x):
+        if rows == 3:
+            given = (x, None, None, None, None, None, 1, 0.1, True, 1e-5, None, None, None, dx)
+            return _core.batch_norm_forward(*given, **{name: room})
+        given = (y, x, None, None, False, saved, kept, 1, True, 1e-5, None, None, None, True, dx, None, None, None)
+        return _core.batch_norm_backward(*given, **{name: room})
+
+    for room, error, said in (
+        (good.astype("float16"), TypeError, "dtype float16"),
+        (np.zeros((rows, 4), wide), ValueError, "shape"),
+        (np.zeros((3, rows), wide).T, ValueError, "contiguous"),
+        (np.broadcast_to(np.zeros(1, wide), (rows, 3)), ValueError, "read-only"),
+    ):
+        with pytest.raises(error, match=f"batch_norm: {name} .*{said}"):
+            call(room)
+    with pytest.raises(ValueError, match=f"{name} .*overlaps"):
+        call(memory[: rows * 3].reshape(rows, 3), memory.view("float32")[:12].reshape(4, 3))
+    assert not dx.any() and not memory.any() and (good == 7).all()
+    call(good)
+    assert not (good == 7).any()
 
 
 def nn_bytes(net):

@@ -46,9 +46,9 @@ Vector output_vector(const py::object& object, const char* name, const ArrayView
 
 // (3, channels) moments or (2, channels) sums.
 ArrayView read_rows(const py::object& object, const char* name, const ArrayView& x, int axis, int64_t rows, DType dtype,
-                    const char* because) {
+                    const char* because, bool written = false) {
   const Argument argument{kName, name};
-  ArrayView view = read_array(object.ptr(), argument);
+  ArrayView view = written ? read_output(object.ptr(), argument) : read_array(object.ptr(), argument);
   require_dtype(view, dtype, argument, because);
   require_same_place(view, argument, x, "x");
   const int64_t shape[] = {rows, x.shape[axis]};
@@ -60,6 +60,17 @@ ArrayView read_rows(const py::object& object, const char* name, const ArrayView&
 constexpr const char* kMomentsTold = "what batch_norm.statistics or merge gave";
 constexpr const char* kSumsTold = "what batch_norm.backward_sums or merge_sums gave";
 constexpr const char* kSavedTold = "as the forward call saved it";
+constexpr const char* kRoomTold = "rows of numbers, one for each channel";
+
+// What a call keeps by the channel: the caller's memory, so that a training step allocates none, or new.
+ArrayView room_for(const py::object& object, const char* name, const ArrayView& x, int axis, int64_t rows, DType dtype,
+                   std::initializer_list<std::pair<const ArrayView&, const char*>> others) {
+  if (!given(object)) return new_like(x, {rows, x.shape[axis]}, dtype);
+  ArrayView room = read_rows(object, name, x, axis, rows, dtype, kRoomTold, true);
+  for (const auto& [other, other_name] : others)
+    if (other.data) require_apart(room, {kName, name}, other, other_name);
+  return room;
+}
 
 py::object statistics(const py::object& x_object, const py::object& axis_object) {
   const ArrayView x = read_x(x_object, {"batch_norm", "x"});
@@ -88,7 +99,7 @@ py::tuple forward(const py::object& x_object, const py::object& moments_object, 
                   const py::object& shift_object, const py::object& mean_object, const py::object& variance_object,
                   const py::object& axis_object, double momentum, bool unbiased, double epsilon,
                   const py::object& add_object, const py::object& activation, const py::object& noise,
-                  const py::object& out_object) {
+                  const py::object& out_object, const py::object& moments_out, const py::object& coefficients_out) {
   const ArrayView x = read_x(x_object, {kName, "x"});
   const int axis = channel_axis(x, axis_object);
   const bool inference = moments_object.ptr() == Py_False;
@@ -103,14 +114,7 @@ py::tuple forward(const py::object& x_object, const py::object& moments_object, 
   ForwardResults& results = call.results;
   results.channels = x.shape[axis];
   results.from = inference ? MomentsFrom::running : given(moments_object) ? MomentsFrom::caller : MomentsFrom::batch;
-  ArrayView moments;
-  if (results.from == MomentsFrom::caller)
-    moments = read_rows(moments_object, "moments", x, axis, 3, DType::float64, kMomentsTold);
-  else
-    moments = new_like(x, {3, x.shape[axis]}, DType::float64);
   if (results.from == MomentsFrom::batch) require_more_than_one(x, axis);
-  ArrayView coefficients = new_like(x, {3, x.shape[axis]}, coefficient_dtype(x));
-
   const Argument out_argument{kName, "out"};
   ArrayView out = given(out_object) ? output(out_object, out_argument, x, shape_of(x)) : new_like(x);
   if (given(out_object)) {
@@ -123,6 +127,13 @@ py::tuple forward(const py::object& x_object, const py::object& moments_object, 
         require_apart(out, out_argument, view, name);
     }
   }
+  ArrayView moments;
+  if (results.from == MomentsFrom::caller)
+    moments = read_rows(moments_object, "moments", x, axis, 3, DType::float64, kMomentsTold);
+  else
+    moments = room_for(moments_out, "moments_out", x, axis, 3, DType::float64, {{x, "x"}, {add, "add"}, {out, "out"}});
+  ArrayView coefficients = room_for(coefficients_out, "coefficients_out", x, axis, 3, coefficient_dtype(x),
+                                    {{x, "x"}, {add, "add"}, {out, "out"}, {moments, "moments"}});
   results.moments = reinterpret_cast<double*>(moments.data);
   results.coefficients = coefficients.data;
   results.scale = scale.get(), results.shift = shift.get();
@@ -147,8 +158,8 @@ py::tuple forward(const py::object& x_object, const py::object& moments_object, 
   add_channel_first(pass.layout, out, axis);
   merge_rows(pass.layout);
   execute(call, x);
-  const py::object kept = results.from == MomentsFrom::caller ? moments_object : finish(moments);
-  return py::make_tuple(result(out_object, out), kept, finish(coefficients));
+  const py::object kept = results.from == MomentsFrom::caller ? moments_object : result(moments_out, moments);
+  return py::make_tuple(result(out_object, out), kept, result(coefficients_out, coefficients));
 }
 
 // The inputs of a backward pass, in the order of core/chain.h.
@@ -180,7 +191,7 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
                    const py::object& coefficients_object, const py::object& axis_object, bool corrected, double epsilon,
                    const py::object& activation, const py::object& noise, const py::object& sums_object, bool apply,
                    const py::object& dx_object, const py::object& dscale_object, const py::object& dshift_object,
-                   const py::object& dadd_object) {
+                   const py::object& dadd_object, const py::object& sums_out, const py::object& corrections_out) {
   const ArrayView x = read_x(x_object, {kName, "x"});
   const int axis = channel_axis(x, axis_object);
   const ArrayView dy = read_like(dy_object, {kName, "dy"}, x, "the shape of x");
@@ -202,7 +213,8 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
   if (given(sums_object))
     sums = read_rows(sums_object, "sums", x, axis, 2, DType::float64, kSumsTold);
   else if (results.measured)
-    sums = new_like(x, {2, x.shape[axis]}, DType::float64);
+    sums = room_for(sums_out, "sums_out", x, axis, 2, DType::float64,
+                    {{x, "x"}, {dy, "dy"}, {add, "add"}, {moments, "moments"}, {coefficients, "coefficients"}});
   results.sums = reinterpret_cast<double*>(sums.data);
   results.moments = reinterpret_cast<const double*>(moments.data);
   results.scale = scale.get();
@@ -251,7 +263,16 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
     chain.center = active || corrected;
     chain.factor = true;
     call.chain.chain = chain;
-    if (corrected) corrections = new_like(x, {2, x.shape[axis]}, coefficients.dtype);
+    if (corrected)
+      corrections = room_for(corrections_out, "corrections_out", x, axis, 2, coefficients.dtype,
+                             {{x, "x"},
+                              {dy, "dy"},
+                              {add, "add"},
+                              {dx, "dx"},
+                              {dadd, "dadd"},
+                              {sums, "sums"},
+                              {moments, "moments"},
+                              {coefficients, "coefficients"}});
     results.corrections = corrections.data;
     add_inputs(call.chain, dy, x, add, axis, coefficients, corrections.data, first_index);
     if (chain.has_dadd) add_channel_first(call.chain.layout, dadd, axis);
@@ -260,7 +281,7 @@ py::tuple backward(const py::object& dy_object, const py::object& x_object, cons
     merge_rows(call.chain.layout);
   }
   execute(call, x);
-  if (!apply) return py::make_tuple(finish(sums));
+  if (!apply) return py::make_tuple(result(sums_out, sums));
   return py::make_tuple(result(dx_object, dx), result(dscale_object, dscale), result(dshift_object, dshift),
                         chain.has_dadd ? result(dadd_object, dadd) : py::object(py::none()));
 }
@@ -295,10 +316,11 @@ void add_batch_norm(py::module_& module) {
   using namespace py::literals;
   module.def("batch_norm_statistics", statistics, "x"_a, "axis"_a);
   module.def("batch_norm_forward", forward, "x"_a, "moments"_a, "scale"_a, "shift"_a, "running_mean"_a, "running_var"_a,
-             "axis"_a, "momentum"_a, "unbiased"_a, "eps"_a, "add"_a, "activation"_a, "noise"_a, "out"_a);
+             "axis"_a, "momentum"_a, "unbiased"_a, "eps"_a, "add"_a, "activation"_a, "noise"_a, "out"_a,
+             "moments_out"_a = py::none(), "coefficients_out"_a = py::none());
   module.def("batch_norm_backward", backward, "dy"_a, "x"_a, "add"_a, "scale"_a, "has_shift"_a, "moments"_a,
              "coefficients"_a, "axis"_a, "corrected"_a, "eps"_a, "activation"_a, "noise"_a, "sums"_a, "apply"_a, "dx"_a,
-             "dscale"_a, "dshift"_a, "dadd"_a);
+             "dscale"_a, "dshift"_a, "dadd"_a, "sums_out"_a = py::none(), "corrections_out"_a = py::none());
   module.def("batch_norm_merge", [](const py::object& partials) { return merge(partials, 3); }, "partials"_a);
   module.def("batch_norm_merge_sums", [](const py::object& sums) { return merge(sums, 2); }, "sums"_a);
 }

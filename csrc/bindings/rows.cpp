@@ -165,9 +165,30 @@ NormShape norm_shape(const ArrayView& x, const py::object& axis, const py::objec
   return channel_groups(x, at, read_integer(groups, {name, "groups"}), name);
 }
 
+ArrayView read_statistics(const py::object& object, Argument argument, const ArrayView& x, const NormShape& shape,
+                          bool written = false) {
+  ArrayView view = written ? read_output(object.ptr(), argument) : read_array(object.ptr(), argument);
+  require_dtype(view, compute_dtype(x.dtype), argument, "one number a row");
+  require_same_place(view, argument, x, "x");
+  require_shape(view, argument, static_cast<int>(shape.row_shape.size()), shape.row_shape.data(), "one number a row");
+  if (!view.c_contiguous) throw ValueMismatch(argument + "is not contiguous; expected what the forward pass gives");
+  return view;
+}
+
+// A statistic of each row: the caller's memory, so that a training step allocates none, or new.
+ArrayView room_for(const py::object& object, Argument argument, const ArrayView& x, const NormShape& shape,
+                   std::initializer_list<std::pair<const ArrayView&, const char*>> others) {
+  if (!given(object)) return new_like(x, shape.row_shape, compute_dtype(x.dtype));
+  ArrayView room = read_statistics(object, argument, x, shape, true);
+  for (const auto& [other, name] : others)
+    if (other.data) require_apart(room, argument, other, name);
+  return room;
+}
+
 py::tuple norm_forward(const std::string& operation, const py::object& x_object, const py::object& scale_object,
                        const py::object& shift_object, const py::object& add_object, const py::object& axis,
-                       const py::object& groups, double eps, const py::object& out_object) {
+                       const py::object& groups, double eps, const py::object& out_object, const py::object& mean_out,
+                       const py::object& inverse_std_out) {
   const char* name = operation.c_str();
   const Argument out_argument{name, "out"};
   const ArrayView x = read_x(x_object, {name, "x"});
@@ -196,9 +217,12 @@ py::tuple norm_forward(const std::string& operation, const py::object& x_object,
   }
   ArrayView sum, mean;
   if (call.has_add) sum = new_like(x);
-  const DType compute = compute_dtype(x.dtype);
-  if (call.centred) mean = new_like(x, shape.row_shape, compute);
-  ArrayView deviation = new_like(x, shape.row_shape, compute);
+  if (call.centred)
+    mean = room_for(mean_out, {name, "mean_out"}, x, shape,
+                    {{x, "x"}, {add, "add"}, {y, "out"}, {scale, "scale"}, {shift, "shift"}});
+  ArrayView deviation =
+      room_for(inverse_std_out, {name, "inverse_std_out"}, x, shape,
+               {{x, "x"}, {add, "add"}, {y, "out"}, {scale, "scale"}, {shift, "shift"}, {mean, "mean_out"}});
   call.means = mean.data, call.inverse_deviations = deviation.data;
   set_shape(call.arrays, shape);
   add_array(call.arrays, shape, x);
@@ -210,7 +234,7 @@ py::tuple norm_forward(const std::string& operation, const py::object& x_object,
   call.arrays.simplify();
   execute(call, x, name);
   return py::make_tuple(result(out_object, y), call.has_add ? finish(sum) : py::none(),
-                        call.centred ? finish(mean) : py::none(), finish(deviation));
+                        call.centred ? result(mean_out, mean) : py::none(), result(inverse_std_out, deviation));
 }
 
 // The gradient of a parameter: the caller's array, or a new one.
@@ -224,16 +248,6 @@ ArrayView parameter_gradient(const py::object& object, Argument argument, const 
   if (!view.c_contiguous)
     throw ValueMismatch(argument + "is not contiguous; pass a contiguous array, or leave it away");
   for (const auto& [other, other_name] : apart) require_apart(view, argument, *other, other_name);
-  return view;
-}
-
-ArrayView read_statistics(const py::object& object, Argument argument, const ArrayView& x, const NormShape& shape) {
-  ArrayView view = read_array(object.ptr(), argument);
-  require_dtype(view, compute_dtype(x.dtype), argument, "as the forward pass gave it");
-  require_same_place(view, argument, x, "x");
-  require_shape(view, argument, static_cast<int>(shape.row_shape.size()), shape.row_shape.data(),
-                "as the forward pass gave it");
-  if (!view.c_contiguous) throw ValueMismatch(argument + "is not contiguous; expected what the forward pass gave");
   return view;
 }
 
@@ -355,7 +369,7 @@ void add_rows(py::module_& module) {
   module.def("row_operations", row_operations, "The registry of what works on rows: name, family, parameters.");
   module.def("row_map", row_map, "operation"_a, "first"_a, "second"_a, "axis"_a, "out"_a);
   module.def("norm_forward", norm_forward, "operation"_a, "x"_a, "scale"_a, "shift"_a, "add"_a, "axis"_a, "groups"_a,
-             "eps"_a, "out"_a);
+             "eps"_a, "out"_a, "mean_out"_a = py::none(), "inverse_std_out"_a = py::none());
   module.def("norm_backward", norm_backward, "operation"_a, "dy"_a, "x"_a, "scale"_a, "shift"_a, "mean"_a,
              "inverse_std"_a, "axis"_a, "groups"_a, "dx"_a, "dscale"_a, "dshift"_a);
   module.def("row_norms", row_norms, "x"_a, "axis"_a, "out"_a);

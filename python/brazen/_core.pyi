@@ -163,6 +163,8 @@ def batch_norm_backward(
     dscale: typing.Any,
     dshift: typing.Any,
     dadd: typing.Any,
+    sums_out: typing.Any = None,
+    corrections_out: typing.Any = None,
 ) -> tuple: ...
 def batch_norm_forward(
     x: typing.Any,
@@ -179,6 +181,8 @@ def batch_norm_forward(
     activation: typing.Any,
     noise: typing.Any,
     out: typing.Any,
+    moments_out: typing.Any = None,
+    coefficients_out: typing.Any = None,
 ) -> tuple: ...
 def batch_norm_merge(partials: typing.Any) -> typing.Any: ...
 def batch_norm_merge_sums(sums: typing.Any) -> typing.Any: ...
@@ -306,6 +310,8 @@ def norm_forward(
     groups: typing.Any,
     eps: typing.SupportsFloat | typing.SupportsIndex,
     out: typing.Any,
+    mean_out: typing.Any = None,
+    inverse_std_out: typing.Any = None,
 ) -> tuple: ...
 def num_threads() -> int: ...
 def operations() -> list[dict[str, typing.Any]]:

@@ -114,7 +114,10 @@ class CallbackList:
     """
 
     def __init__(self, callbacks=()):
-        self.callbacks = list(callbacks)
+        try:
+            self.callbacks = list(callbacks)
+        except TypeError:
+            raise TypeError(f"callbacks is {callbacks!r}; expected a list of callbacks") from None
         for position, callback in enumerate(self.callbacks):
             known = [f"on_{name}" for name in EVENTS] + [f"on_{e.alias}" for e in EVENTS.values() if e.alias]
             if isinstance(callback, type) or not any(hasattr(callback, name) for name in known):

@@ -133,7 +133,12 @@ class Loader:
 
     def _take(self, role: str, array, chosen):
         xp = namespace(array)
-        if not self.reuse or isinstance(chosen, slice) or not isinstance(array, xp.ndarray):
+        if isinstance(chosen, slice):
+            return array[chosen]
+        if not isinstance(array, xp.ndarray):  # of a file: h5py reads rows in rising order only
+            rising = chosen.argsort()
+            return numpy.asarray(array[chosen[rising]])[rising.argsort()]
+        if not self.reuse:
             return array[chosen]
         key = role, len(chosen)
         buffer = self._buffers.get(key)

@@ -142,9 +142,12 @@ class NormStep:
         training = (run.training and norm.learns) or mean is None
         axis, eps = norm.axis, norm.eps
         y = self.layer.empty("norm", x.shape, x.dtype, run)
-        _, moments, coefficients = _core.batch_norm_forward(
+        channels, wide = x.shape[axis], "float64" if x.dtype.itemsize == 8 else "float32"
+        moments = norm.empty("moments", (3, channels), "float64", run)
+        coefficients = norm.empty("coefficients", (3, channels), wide, run)
+        _core.batch_norm_forward(
             x, None if training else False, scale, shift, mean, variance, axis, norm.momentum, norm.unbiased, eps, add,
-            kernel, noise, y,
+            kernel, noise, y, moments, coefficients,
         )  # fmt: skip
         if not run.keep:
             return y, None
@@ -162,6 +165,7 @@ class NormStep:
                 dy, x, add, scale, learns and shift is not None, moments, coefficients, axis, training, eps, kernel,
                 noise, None, True, dx, grads["scale"] if learns and scale is not None else None,
                 grads["shift"] if learns and shift is not None else None, dadd,
+                norm.empty("sums", (2, channels), "float64", run), norm.empty("corrections", (2, channels), wide, run),
             )  # fmt: skip
             if add is not None:
                 stack.append(dadd)

@@ -42,8 +42,8 @@ def source(
         made = _of_batches(x, what)
     else:
         x = _array(x, what)
-        y = None if y is None else _array(y, "y")
-        weights = None if weights is None else _array(weights, "sample_weight")
+        y = None if y is None else _array(y, "y", lazy=False)
+        weights = None if weights is None else _array(weights, "sample_weight", lazy=False)
         check_arrays(model, x, y, weights, what, targets)
         size = len(x) if whole else batch_size
         loader = Loader(x, y, weights, batch_size=size, shuffle=shuffle and not whole, seed=seed, reuse=True)
@@ -91,13 +91,22 @@ def one_shot_error(what: str) -> ValueError:
     )
 
 
-def _array(value, what: str):
-    if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):
+def _array(value, what: str, lazy: bool = True):
+    if isinstance(value, namespace(value).ndarray) or (lazy and is_lazy(value)):
         return value
     made = numpy.asarray(value)
     if made.dtype.kind not in "fiub":
         raise TypeError(f"{what} is {type(value).__name__} of {made.dtype}; expected an array of numbers")
     return made
+
+
+def is_lazy(value) -> bool:
+    """Whether it is an array that reads from a file what is asked for, such as h5py's: no table with labels, no array of
+    another library, which become NumPy's."""
+    if isinstance(value, namespace(value).ndarray):
+        return False
+    sliced = isinstance(getattr(value, "dtype", None), numpy.dtype) and hasattr(value, "shape")
+    return sliced and hasattr(value, "__getitem__") and not hasattr(value, "iloc") and not hasattr(value, "__dlpack__")
 
 
 def check_arrays(model, x, y, weights, what: str = "x", targets: bool = True) -> None:
@@ -136,7 +145,7 @@ def _check_network(model: NetworkModel, x, what: str) -> None:
 
 def _check_finite(array, what: str) -> None:
     """An array in memory is looked at once; one mapped from a file is not read through for that."""
-    if isinstance(array, numpy.memmap) or array.dtype.kind in "iub" or not array.size:
+    if array.dtype.kind in "iub" or isinstance(array, numpy.memmap) or is_lazy(array) or not array.size:
         return
     xp = namespace(array)
     if array.dtype.kind == "V":

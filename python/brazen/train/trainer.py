@@ -257,7 +257,10 @@ class Trainer:
         )  # fmt: skip
         validation = None
         if validation_data is not None:
-            held = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+            pair = isinstance(validation_data, list) and all(hasattr(part, "shape") for part in validation_data)
+            held = tuple(validation_data) if isinstance(validation_data, tuple) or pair else (validation_data,)
+            if not 1 <= len(held) <= 3:
+                raise ValueError(f"validation_data has {len(held)} parts; expected (x, y) or (x, y, weights)")
             validation = source(self.model, *held, batch_size=max(batch_size, 256), what="validation_data")
             if validation.one_shot:
                 raise one_shot_error("validation_data")
@@ -267,7 +270,8 @@ class Trainer:
             raise ValueError("resume is 'auto' without checkpoint_dir; expected a directory to look into")
         history = History()
         steps = steps_per_epoch or train.steps
-        everyone = CallbackList([*callbacks, history, *([ProgressBar(int(verbose))] if verbose else [])])
+        beside = [history, ProgressBar(int(verbose))] if verbose else [history]
+        everyone = CallbackList([*CallbackList(callbacks), *beside])
         settings = {
             **train.settings,
             "accumulate": self.accumulate,

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from ...ops.norms import group_norm, layer_norm, rms_norm
+from ... import _core
 from ..layer import Layer
 from ..stages import Stage
 
@@ -49,9 +48,12 @@ class BatchNorm(Layer):
 
 
 class RowNorm(Layer):
-    """What the norms of one sample share: scale and shift, and how their operation is called."""
+    """What the norms of one sample share: scale and shift, and the call of their operation."""
 
-    operation: Any
+    operation = ""
+    centred = True
+    count: int | None = None  # of groups, where channels are divided
+    axis: int
     eps: float
     scale: bool
     shift = False
@@ -63,29 +65,44 @@ class RowNorm(Layer):
         if self.shift:
             self.add_parameter("shift", extents, "zeros")
 
-    def normalize(self, x, out):
-        """(y, saved)."""
-        raise NotImplementedError
+    def rows(self, shape):
+        """The extents of what is normalised for itself."""
+        return shape[: self.axis % len(shape)]
 
     def flops(self):
         return 5 * math.prod(self.input_shape)
 
     def forward(self, x, run):
-        y, saved = self.normalize(x, self.empty("result", x.shape, x.dtype, run))
+        scale, shift = self.params.get("scale"), self.params.get("shift")
+        rows, wide = self.rows(x.shape), "float64" if x.dtype.itemsize == 8 else "float32"
+        mean = self.empty("mean", rows, wide, run) if self.centred else None
+        inverse_std = self.empty("inverse std", rows, wide, run)
+        y = self.empty("result", x.shape, x.dtype, run)
+        _core.norm_forward(self.operation, x, scale, shift, None, self.axis, self.count, self.eps, y, mean, inverse_std)
 
         def backward(dy):
             dx = self.empty("gradient", x.shape, x.dtype, run)
-            own = {f"d{name}": gradient for name, gradient in self.grads.items()} if self.learns else {}
-            self.operation.backward(dy, saved, dx=dx, **own)
+            dscale, dshift = (
+                (self.grads if self.learns else self._unwanted(run)).get(name) for name in ("scale", "shift")
+            )
+            _core.norm_backward(
+                self.operation, dy, x, scale, shift, mean, inverse_std, self.axis, self.count, dx, dscale, dshift
+            )
             return dx
 
         return y, backward
+
+    def _unwanted(self, run):
+        """Where the gradients of frozen parameters go: the pass makes them beside that of x."""
+        return {
+            name: self.empty(f"frozen {name}", array.shape, array.dtype, run) for name, array in self.params.items()
+        }
 
 
 class LayerNorm(RowNorm):
     """Normalises each sample over the axes from `axis` to the last."""
 
-    operation: Any = layer_norm
+    operation = "layer_norm"
 
     def __init__(self, axis: int = -1, eps: float = 1e-5, scale: bool = True, shift: bool = True):
         self.axis, self.eps, self.scale, self.shift = axis, float(eps), scale, shift
@@ -97,27 +114,21 @@ class LayerNorm(RowNorm):
         self.declare(shape[self.axis % (rank + 1) - 1 :])
         return shape
 
-    def normalize(self, x, out):
-        params = self.params
-        return layer_norm(x, params.get("scale"), params.get("shift"), axis=self.axis, eps=self.eps, out=out)
-
 
 class RMSNorm(LayerNorm):
-    """x / sqrt(mean(x²) + eps) over the axes from `axis` to the last."""
+    """x / sqrt(mean(x²) + eps) * scale over the axes from `axis` to the last."""
 
-    operation: Any = rms_norm
+    operation = "rms_norm"
+    centred = False
 
     def __init__(self, axis: int = -1, eps: float = 1e-6, scale: bool = True):
         LayerNorm.__init__(self, axis, eps, scale, False)
-
-    def normalize(self, x, out):
-        return rms_norm(x, self.params.get("scale"), axis=self.axis, eps=self.eps, out=out)
 
 
 class GroupNorm(RowNorm):
     """Normalises each sample over each of `groups` runs of neighbouring channels; groups=None: each channel for itself."""
 
-    operation: Any = group_norm
+    operation = "group_norm"
 
     def __init__(self, groups: int | None, axis: int = 1, eps: float = 1e-5, scale: bool = True, shift: bool = True):
         self.groups, self.axis, self.eps, self.scale, self.shift = groups, axis, float(eps), scale, shift
@@ -133,7 +144,5 @@ class GroupNorm(RowNorm):
         self.declare((channels,))
         return shape
 
-    def normalize(self, x, out):
-        params = self.params
-        given = params.get("scale"), params.get("shift")
-        return group_norm(x, self.count, *given, axis=self.axis, eps=self.eps, out=out)
+    def rows(self, shape):
+        return shape[0], self.count
