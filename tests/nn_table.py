@@ -32,6 +32,7 @@ EXAMPLES = {
     "Dropout": (lambda: [nn.Dropout(0.3)], (3, 5)),
     "Dropout of units": (lambda: [nn.Dropout(0.5, noise_shape=(1, None))], (6,)),
     "vanilla Dropout": (lambda: [nn.Dropout(keep=0.6, mode="vanilla")], (6,)),
+    "Dropout of the next weights": (lambda: [nn.Dropout(keep=0.6, mode="weights"), nn.Dense(3, "tanh")], (6,)),
     "SpatialDropout": (lambda: [nn.SpatialDropout(0.5)], (3, 2, 2)),
     "StochasticDepth": (lambda: [nn.Residual([nn.Dense(5), nn.StochasticDepth(0.5)])], (5,)),
     "AlphaDropout": (lambda: [nn.AlphaDropout(0.3)], (5,)),

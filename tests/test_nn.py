@@ -293,3 +293,16 @@ def test_a_layer_of_ones_own():
     with pytest.raises(ValueError, match="config names the layer 'Doubled'"):
         nn.from_config(net.config())
     assert nn.from_config(net.config(), layers=[Doubled]).config() == net.config()
+
+
+def test_vanilla_dropout_scales_results_or_the_next_weights():
+    """Prediction multiplies by the probability to keep what stands before the product, or its weights: the same."""
+    x, results = batch(dtype="float64"), {}
+    for mode in ("vanilla", "weights"):
+        net = nn.Sequential([nn.Dropout(keep=0.25, mode=mode), nn.Dense(3)]).build(8, seed=0, dtype="float64")
+        y, back = net(x, training=True, step=1)
+        results[mode] = y.copy(), net.predict(x), net(x)[1](np.ones_like(y)).copy(), net.gradients.copy()
+    for vanilla, weights in zip(*results.values()):
+        assert np.allclose(vanilla, weights, rtol=1e-14, atol=1e-14)
+    weight, bias = net.params["dense.weight"], net.params["dense.bias"]
+    assert np.allclose(results["weights"][1], x @ (0.25 * weight) + bias, rtol=1e-14, atol=1e-14)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .layer import Layer, sequence
+from .layer import Layer, ShapeError, sequence
 from .program import Program
 from .stages import Stage, add_arrays
 
@@ -19,9 +19,16 @@ def stages_of(layers) -> list[Stage]:
 
 
 def place_all(layers, shape):
-    """The shape that leaves layers one after the other."""
+    """The shape that leaves layers one after the other; tells each what a dropout before it leaves to its weights."""
+    left = 1.0
     for layer in layers:
+        layer.take_over(left)
         shape = layer.place(shape)
+        left = layer.left_to_weights
+    if left != 1.0:
+        raise ShapeError(
+            f"layer {layers[-1].path}: mode is 'weights', but no Dense follows whose weights could be scaled"
+        )
     return shape
 
 

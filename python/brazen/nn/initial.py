@@ -23,7 +23,10 @@ def fill_parameter(layer, name: str, spec, seed: int) -> None:
         view[...] = init
         return
     if isinstance(init, str):
-        init = initialisers.get(init)()
+        try:
+            init = initialisers.get(init)()
+        except ValueError as error:
+            raise ValueError(f"layer {layer.path}: {name} begins with {init!r}: {error}") from None
     if isinstance(init, type) and issubclass(init, initialisers.Initializer):
         init = init()
     if isinstance(init, initialisers.Initializer):

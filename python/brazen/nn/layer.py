@@ -48,6 +48,7 @@ class Layer(metaclass=LayerType):
     array([[1., 1., 1.]], dtype=float32)
     """
 
+    left_to_weights = 1.0  # by what the next layer's weights are multiplied in prediction
     integer_input = False  # whether what comes in are indices, not numbers of the network's dtype
     name: str
     given: dict[str, Any]  # the arguments it was made with
@@ -138,6 +139,13 @@ class Layer(metaclass=LayerType):
         self._trainable = bool(value)
         if self.root is not None:
             self.root.freeze_anew()
+
+    def take_over(self, factor: float) -> None:
+        """Told what the layer before leaves to its weights; those that have none to scale refuse."""
+        if factor != 1.0:
+            raise ShapeError(
+                f"layer {self.path} ({type(self).__name__}) follows a Dropout with mode 'weights'; expected a Dense there"
+            )
 
     def place(self, shape: Shape) -> Shape:
         """Runs `setup`, and names the layer in whatever is wrong with the shape."""

@@ -179,6 +179,8 @@ class Sequential(Layer):
 
     def _require_input(self, x) -> None:
         self._require_built()
+        if not hasattr(x, "shape"):
+            raise TypeError(f"x is {type(x).__name__}; expected an array of {self.xp.__name__}")
         if x.shape[1:] != self.input_shape or not x.shape:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}; expected a batch of {self.input_shape}, that is (batch, "

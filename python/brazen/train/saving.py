@@ -123,6 +123,10 @@ def find(path, missing_ok: bool = True) -> dict[str, Any] | None:
     from .. import checkpoint
 
     newest = checkpoint.newest(path)
+    if newest is None and not missing_ok and not os.path.isdir(path):
+        raise FileNotFoundError(
+            f"resume is {os.fspath(path)!r}, which is no directory; expected a checkpoint, or a directory of them"
+        )
     if newest is None and not missing_ok:
         newest = path
     return None if newest is None else checkpoint.read(newest)

@@ -80,11 +80,12 @@ class Trainer:
             if self.model.output_shape is not None:
                 metric.check(self.model.output_shape)
         self.regularizer = regularizer
-        self.optimizer = optim.get(optimizer)() if isinstance(optimizer, str) else optimizer
-        if not isinstance(self.optimizer, optim.Optimizer):
-            raise TypeError(
-                f"optimizer is {optimizer!r}; expected one of brazen.optim, or one of {', '.join(optim.names())}"
+        if not isinstance(optimizer, optim.Optimizer) and optimizer not in optim.names():
+            hint = "; write it with parentheses" if isinstance(optimizer, type) else ""
+            raise (ValueError if isinstance(optimizer, str) else TypeError)(
+                f"optimizer is {optimizer!r}; expected one of brazen.optim, or one of {', '.join(optim.names())}{hint}"
             )
+        self.optimizer: Any = optim.get(optimizer)() if isinstance(optimizer, str) else optimizer
         self._set_optimizer(lr, {"clip_norm": clip_norm, "clip_value": clip_value, "ema": ema})
         if loss_scale is not None and not isinstance(loss_scale, optim.LossScale):
             loss_scale = optim.LossScale() if loss_scale == "dynamic" else optim.LossScale(loss_scale, dynamic=False)
@@ -102,14 +103,9 @@ class Trainer:
 
     def _set_optimizer(self, lr, options) -> None:
         optimizer, regularizer = self.optimizer, self.regularizer
-        if lr is not None:
-            optimizer.set(lr=lr)
-        for name, value in options.items():
-            if value is not None:
-                if name in optimizer.options:
-                    optimizer.options[name] = value
-                else:
-                    optimizer.set(**{name: value})
+        given = {name: value for name, value in {"lr": lr, **options}.items() if value is not None}
+        if given:
+            optimizer.set(**given)
         if regularizer is not None:
             if isinstance(self.model, FunctionModel):
                 raise ValueError("regularizer is for networks; loss_fn penalises by itself, with reg=")

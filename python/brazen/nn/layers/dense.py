@@ -16,7 +16,10 @@ from ..stages import Stage
 
 def positive(name: str, value) -> int:
     """`value` as an integer above 0, or an error that names it."""
-    number = operator.index(value)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; expected a whole number of at least 1") from None
     if number < 1:
         raise ValueError(f"{name} is {value}; expected at least 1")
     return number
@@ -34,11 +37,15 @@ class Dense(Layer):
     """
 
     bias_axis = -1
+    kept = 1.0  # what a dropout before it leaves to the weights in prediction
 
     def __init__(self, units: int, activation=None, bias: bool = True, weight="kaiming_normal", bias_init="zeros"):
         self.units, self.bias = positive("units", units), bool(bias)
         self.weight_init, self.bias_init = weight, bias_init
         self.function = activation_of(activation, "Dense")
+
+    def take_over(self, factor):
+        self.kept = factor
 
     def setup(self, shape):
         if not shape:
@@ -82,10 +89,17 @@ class Dense(Layer):
 
     def used_weight(self, run):
         """What multiplies."""
-        return self.params["weight"]
+        weight = self.params["weight"]
+        if run.training or self.kept == 1.0:
+            return weight
+        scaled = self.empty("scaled weight", weight.shape, weight.dtype, run)
+        factor = dropout_noise(type(self).__name__, 65536, 0, 0, 0, 0, scale=self.kept)
+        return _core.fused_forward(weight, None, None, None, None, factor, None, None, -1, scaled)
 
     def finish_gradient(self, gradient, run):
         """From the gradient of what multiplied to that of the weight, in place."""
+        if not run.training and self.kept != 1.0:
+            gradient *= self.kept
 
 
 class DropConnect(Dense):
@@ -108,13 +122,15 @@ class DropConnect(Dense):
     def used_weight(self, run):
         weight, noise = self.params["weight"], self._noise(run)
         if noise is None:
-            return weight
+            return Dense.used_weight(self, run)
         masked = self.empty("masked weight", weight.shape, weight.dtype, run)
         return _core.fused_forward(weight, None, None, None, None, noise, None, None, -1, masked)
 
     def finish_gradient(self, gradient, run):
         noise = self._noise(run)
-        if noise is not None:
+        if noise is None:
+            Dense.finish_gradient(self, gradient, run)
+        else:
             _core.fused_backward(gradient, None, None, None, None, None, noise, None, -1, False, gradient, None)
 
 
@@ -128,6 +144,9 @@ class Maxout(Dense):
                  bias_init="zeros"):  # fmt: skip
         self.pieces, self.features = positive("pieces", pieces), units
         Dense.__init__(self, pieces if units is None else units * pieces, None, bias, weight, bias_init)
+
+    def take_over(self, factor):
+        (Layer if self.features is None else Dense).take_over(self, factor)
 
     def setup(self, shape):
         if self.features is not None:

@@ -34,13 +34,15 @@ class Dropout(Noise):
     """Zeroes each element with probability `rate` (or 1 - keep), and divides the others by 1 - rate.
 
     `noise_shape` has 1 where one draw serves a whole axis, the batch's first: (1, None) draws once a unit. mode="vanilla"
-    does not divide, and multiplies by `keep` in prediction.
+    does not divide, and multiplies by `keep` in prediction; with mode="weights" the weights of the Dense that follows are
+    multiplied by it then.
     """
 
     def __init__(self, rate=None, keep=None, noise_shape=None, mode: str = "inverted"):
-        if mode not in ("inverted", "vanilla"):
-            raise ValueError(f"mode is {mode!r}; expected 'inverted' or 'vanilla'")
+        if mode not in ("inverted", "vanilla", "weights"):
+            raise ValueError(f"mode is {mode!r}; expected 'inverted', 'vanilla' or 'weights'")
         self.threshold, self.mode = drop_threshold(rate, keep), mode
+        self.left_to_weights = self.threshold / 65536 if mode == "weights" else 1.0
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
         self.per_element = noise_shape is None
 
@@ -62,13 +64,13 @@ class Dropout(Noise):
 
     def draw(self, run, shape):
         if not run.training:
-            if self.mode == "inverted":
+            if self.mode != "vanilla":
                 return None, None
             # Every piece is below 65,536: all are kept, and scaled.
             return dropout_noise(self.path, 65536, 0, 0, 0, 0, scale=self.threshold / 65536), None
         if self.threshold == 65536:
             return None, None
-        scale = 1.0 if self.mode == "vanilla" else 65536 / self.threshold
+        scale = 65536 / self.threshold if self.mode == "inverted" else 1.0
         place = (run.seed, run.step, site_of(self.site, DROPOUT), self.offset(run))
         return ("dropout", self.threshold, scale, 0.0, 0.0, *place), self.mask_shape(shape)
 
