@@ -17,12 +17,18 @@ SHAPES = [(1031,), (5, 7), (40, 3)]
 
 
 def capture(cupy, call):  # noqa: F811
-    stream = cupy.cuda.Stream(non_blocking=True)
+    stream, others = cupy.cuda.Stream(non_blocking=True), cupy.cuda.get_current_stream()
     with stream:
         stream.begin_capture()
         kept = call()
         graph = stream.end_capture()
-    return lambda: graph.launch(stream), kept
+
+    def launch():
+        others.synchronize()
+        graph.launch(stream)
+        stream.synchronize()
+
+    return launch, kept
 
 
 def pair(cupy, name="adamw", **settings):  # noqa: F811
@@ -135,6 +141,7 @@ LAUNCHES = [
 ]  # fmt: skip
 
 
+@pytest.mark.emulation
 @pytest.mark.parametrize("name, options, launches", LAUNCHES)
 def test_launches_of_a_step(cupy, name, options, launches):  # noqa: F811
     """However many arrays there are, once their tables were sent."""

@@ -35,6 +35,8 @@ def make(optimizer) -> None:
             given = [parameters.copy_of(slot.array, copy_to) for slot in slots]
         else:
             given = list(parameters.flatten(copy_to, slots, "copy_to"))
+            if len(given) != len(slots):
+                raise ValueError(f"copy_to holds {len(given)} arrays for {len(slots)} parameters; pass one for each")
         optimizer._copies = [None if "copy_to" in out else array for array, out in zip(given, excluded)]
         optimizer._list.set(_core.copy_role, optimizer._copies)
 

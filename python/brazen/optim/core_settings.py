@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .. import _core
 from . import arrays, parameters
-from .settings import is_plain, kept, resolve
+from .settings import is_plain, kept
 
 
 def of_all_groups(optimizer, scalars: list) -> list[list[float]]:
@@ -83,7 +83,7 @@ def hyper_of(optimizer, h: dict) -> dict:
 
 def number_or_scalar(optimizer, name: str, value, place: tuple[int, int], scalars: list) -> float:
     """A setting of the whole step; 0.0 for None, and for an array of a GPU, which goes to `scalars`."""
-    value = resolve(value, lambda: optimizer.steps, optimizer.epoch, name)
+    value = optimizer._resolve(name, value)
     if parameters.on_gpu(value):
         scalars.append((*place, value))
         return 0.0

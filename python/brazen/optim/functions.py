@@ -15,10 +15,11 @@ from typing import Any
 from .. import _core
 
 
-def _listed(grads):
-    if isinstance(grads, Mapping):
-        raise TypeError(f"grads is {type(grads).__name__}; expected a list of arrays, such as list(grads.values())")
-    return grads
+def listed(name: str, arrays):
+    """Refuses what a list over it would not give the arrays of."""
+    if isinstance(arrays, Mapping):
+        raise TypeError(f"{name} is {type(arrays).__name__}; expected a list of arrays, such as list({name}.values())")
+    return arrays
 
 
 def global_norm(grads) -> Any:
@@ -28,7 +29,7 @@ def global_norm(grads) -> Any:
     >>> global_norm([np.array([3.0]), np.array([[4.0]])])
     5.0
     """
-    return _core.tensor_norm(_listed(grads))
+    return _core.tensor_norm(listed("grads", grads))
 
 
 def clip_grad_norm(grads, max_norm: float) -> Any:
@@ -43,7 +44,7 @@ def clip_grad_norm(grads, max_norm: float) -> Any:
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm is {max_norm!r}; expected a positive number")
-    return _core.tensor_clip(_listed(grads), max_norm)
+    return _core.tensor_clip(listed("grads", grads), max_norm)
 
 
 def clip_grad_value(grads, clip_value: float) -> None:
@@ -56,7 +57,7 @@ def clip_grad_value(grads, clip_value: float) -> None:
     """
     if not clip_value > 0:
         raise ValueError(f"clip_value is {clip_value!r}; expected a positive number")
-    _core.tensor_scale(_listed(grads), 1.0, clip_value)
+    _core.tensor_scale(listed("grads", grads), 1.0, clip_value)
 
 
 def scale_and_check(grads, scale: float) -> Any:
@@ -67,7 +68,7 @@ def scale_and_check(grads, scale: float) -> Any:
     >>> scale_and_check(grads, 2.0), grads[0].tolist()
     (True, [4.0, 1.0])
     """
-    return _core.tensor_scale(_listed(grads), 1.0 / float(scale), math.inf)
+    return _core.tensor_scale(listed("grads", grads), 1.0 / float(scale), math.inf)
 
 
 def ema_update(averages, params, decay: float = 0.995) -> None:

@@ -13,7 +13,8 @@ from . import arrays, clearing, core_settings, parameters, shards
 from . import state as saved
 from .loss_scale import LossScale
 from .report import Report
-from .settings import CHANGEABLE, GROUP_OPTIONS, STEP_OPTIONS, checked, resolve
+from .settings import CHANGEABLE, GROUP_OPTIONS, STEP_OPTIONS, checked, resolve, scheduled
+from .settings import number as a_number
 
 RULES = {rule["name"]: rule for rule in _core.updates()}
 
@@ -234,7 +235,7 @@ class Optimizer:
         return self._resolve(name, self.groups[group][name])
 
     def _resolve(self, name: str, value):
-        return resolve(value, lambda: self.steps, self.epoch, name)
+        return scheduled(name, resolve(value, lambda: self.steps, self.epoch, name), value)
 
     @property
     def lr(self):
@@ -284,7 +285,12 @@ class Optimizer:
         `first_chunk` is the number of the shard's first chunk in the whole list, as `brazen.optim.shard` gives it.
         """
         self._require_bound()
-        rows = shards.norm_partials(flat := list(parameters.flatten(grads, self._slots, "grads")), first_chunk)
+        flat = list(parameters.flatten(grads, self._slots, "grads"))
+        if len(flat) != len(self._slots):
+            raise ValueError(
+                f"{len(flat)} gradients for {len(self._slots)} parameters; pass one for each, in their order"
+            )
+        rows = shards.norm_partials(flat, first_chunk)
         first = 0
         for grad, out in zip(flat, self._excluded):
             chunks = -(-math.prod(grad.shape) // shards.CHUNK)
@@ -302,7 +308,7 @@ class Optimizer:
         is skipped: what `brazen.optim.merge_norm` made of all shards' partials. They take the place of what is measured here.
         """
         made = self._require_bound()
-        if norm is not None and norm < 0:
+        if norm is not None and (norm := a_number("norm", norm)) < 0:
             raise ValueError(f"norm is {norm!r}; expected the norm of all gradients, which is not negative")
         if self._masters is not None:
             arrays.follow(self)
@@ -317,7 +323,7 @@ class Optimizer:
             scalars.append((-1, -1, scale))
             factor = 1.0
         else:
-            number = float(dynamic.value if dynamic else scale)  # type: ignore[arg-type]
+            number = a_number("scale", dynamic.value if dynamic else scale)
             if not 0 < number < math.inf:
                 raise ValueError(f"scale is {number!r}; expected a positive number, the gradients' loss scale")
             factor = 1.0 / number

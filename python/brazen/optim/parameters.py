@@ -46,7 +46,11 @@ def units_of(shape, unit_axis: int, whole: bool) -> tuple[int, int]:
     size = math.prod(shape)
     if len(shape) < 2 or not size:
         return (1, size) if whole and size else (0, 0)
-    axis = range(len(shape))[unit_axis]
+    if not isinstance(unit_axis, int) or not -len(shape) <= unit_axis < len(shape):
+        raise ValueError(
+            f"unit_axis is {unit_axis!r}; expected an axis of every array that has units, one of shape {shape}"
+        )
+    axis = unit_axis % len(shape)
     return shape[axis], math.prod(shape[axis + 1 :])
 
 

@@ -191,6 +191,13 @@ class Rprop(Optimizer):
     name = "rprop"
     hyper = {"lr": 1e-2, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50.0)}
 
+    def check(self, group):
+        (minus, plus), (low, high) = group["etas"], group["step_sizes"]
+        if not 0 < minus < 1 < plus:
+            raise ValueError(f"etas is {group['etas']!r}; expected one below 1, that shrinks, and one above 1")
+        if not 0 <= low <= high:
+            raise ValueError(f"step_sizes is {group['step_sizes']!r}; expected the smallest and the largest")
+
     def core_hyper(self, h):
         (minus, plus), (low, high) = h["etas"], h["step_sizes"]
         return {"etaminus": minus, "etaplus": plus, "step_size_min": low, "step_size_max": high}
@@ -330,6 +337,12 @@ class LAMB(_OwnDecay):
     name = "lamb"
     hyper = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-6, "bias_correction": True, "trust_clip": None}
 
+    def check(self, group):
+        super().check(group)
+        clip = group["trust_clip"]
+        if clip is not None and not (isinstance(clip, tuple | list) and len(clip) == 2 and 0 <= clip[0] <= clip[1]):
+            raise ValueError(f"trust_clip is {clip!r}; expected None, or the smallest and the largest norm of weights")
+
     def core_hyper(self, h):
         low, high = h["trust_clip"] or (0.0, float("inf"))
         return {"trust_low": low, "trust_high": high}
@@ -357,6 +370,12 @@ class Adafactor(Optimizer):
     name = "adafactor"
     hyper = {"lr": 1e-2, "beta2_decay": -0.8, "eps": (None, 1e-3), "d": 1.0}
     decoupled = True
+
+    def check(self, group):
+        if not is_on(group["d"]):
+            raise ValueError(
+                f"d is {group['d']!r}; expected a positive number: the update's root mean square is held to it"
+            )
 
     def core_hyper(self, h):
         low, scale = h["eps"]

@@ -46,7 +46,8 @@ _BOUNDS = {
     "lr": (0, math.inf), "betas": (0, 1), "eps": (0, math.inf), "momentum": (0, math.inf), "alpha": (0, math.inf),
     "rho": (0, 1), "weight_decay": (0, math.inf), "l1": (0, math.inf), "l2": (0, math.inf), "lr_decay": (0, math.inf),
     "clip_norm": (0, math.inf), "clip_value": (0, math.inf), "agc": (0, math.inf), "agc_eps": (0, math.inf),
-    "max_norm": (0, math.inf), "ema": (0, 1), "initial_accumulator_value": (0, math.inf),
+    "max_norm": (0, math.inf), "ema": (0, 1), "initial_accumulator_value": (0, math.inf), "lambd": (0, math.inf), "t0": (0, math.inf),
+    "momentum_decay": (0, math.inf), "trust_coefficient": (0, math.inf), "d": (0, math.inf), "threshold": (0, math.inf),
 }  # fmt: skip
 _PLAIN = frozenset((float, int, bool, str, type(None)))
 _CHOICES = {"eps_mode": ("inside", "outside", "none"), "initial": (None, "zero", "gradient")}
@@ -134,12 +135,31 @@ def checked(values: dict[str, Any], standards: dict[str, Any]) -> dict[str, Any]
     return made
 
 
+def number(name: str, value) -> float:
+    """An argument of a step."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}; expected a number") from None
+
+
+def scheduled(name: str, value, given):
+    """What a schedule gave at a step, held against the bounds of its setting. None is no bound, and no number."""
+    if callable(given) and value is None and name not in _POSITIVE:
+        raise ValueError(f"{name} is None, as its schedule gave it; expected a number")
+    value = normal(name, value)
+    check_value(name, value)
+    return value
+
+
 def _check_form(name: str, value, standard) -> None:
     if isinstance(standard, tuple):
         if not callable(value) and not (isinstance(value, tuple | list) and len(value) == len(standard)):
             raise ValueError(f"{name} is {value!r}; expected {len(standard)} values, such as {standard!r}")
     elif value is None and type(standard) in (float, int):
         raise ValueError(f"{name} is None; expected a number, such as {standard!r}")
+    elif type(standard) is bool and type(value) is not bool and value not in (0, 1):
+        raise ValueError(f"{name} is {value!r}; expected True or False")
     elif name in _POSITIVE and type(value) in (float, int) and value == 0:
         raise ValueError(f"{name} is {value!r}; expected a positive number, or None, which bounds nothing")
 

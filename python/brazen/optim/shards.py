@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import _core
 from . import parameters
+from .functions import listed
 
 CHUNK = 1024
 
@@ -33,7 +34,7 @@ def shard(arrays, number: int, count: int) -> tuple[list, int]:
     >>> [([part.shape for part in shard(whole, n, 2)[0]], shard(whole, n, 2)[1]) for n in range(2)]
     [([(2048,)], 0), ([(1024,), (5,)], 2)]
     """
-    arrays = list(arrays)
+    arrays = list(listed("arrays", arrays))
     if not (isinstance(count, int) and isinstance(number, int) and 0 <= number < count):
         raise ValueError(f"number is {number!r}, count {count!r}; expected a number of at least 0 and below count")
     sizes = [math.prod(array.shape) for array in arrays]
@@ -65,7 +66,7 @@ def norm_partials(grads, first_chunk: int = 0) -> np.ndarray:
     >>> norm_partials([np.array([3.0]), np.array([[4.0]])], first_chunk=7).tolist()
     [[7.0, 9.0, 1.0], [8.0, 16.0, 1.0]]
     """
-    sums, finite = _core.tensor_squares(grads)
+    sums, finite = _core.tensor_squares(listed("grads", grads))
     if parameters.is_array(sums):
         sums, finite = parameters.to_host(sums), bool(parameters.to_host(finite))
     rows = np.empty((len(sums), 3))

@@ -25,6 +25,7 @@ from brazen.optim.settings import GROUP_OPTIONS, STEP_OPTIONS
 _PRODUCTS = {"nadam": "mu_product"}
 # Options of a whole step that PyTorch keeps in each group.
 _GROUPED = ("maximize",)
+_gradient = operator.attrgetter("grad")
 
 __all__ = ["Optimizer"]
 
@@ -105,10 +106,9 @@ class Optimizer(torch.optim.Optimizer):
             self._build(present)
             engine = self._engine
         # A gradient of a graph of its own (create_graph) is detached; for all others that would be a new object each.
-        grads = [
-            _packed(p.grad.detach() if p.grad.requires_grad else p.grad, order)
-            for p, order in zip(self._ordered, self._orders)
-        ]
+        grads = [grad.detach() if grad.requires_grad else grad for grad in map(_gradient, self._ordered)]
+        if self._permuted:
+            grads = [_packed(grad, order) for grad, order in zip(grads, self._orders)]
         self.report = engine.step(grads)
         if not (self.options.get("skip_nonfinite") and self.report.skipped):
             self._steps += 1
@@ -154,6 +154,7 @@ class Optimizer(torch.optim.Optimizer):
         self._owners = [number for number, *_ in groups]
         self._ordered = [p for group in groups.values() for p in group["params"].values()]
         self._orders = [_packing(p) for p in self._ordered]
+        self._permuted = any(order is not None for order in self._orders)
         packed = zip(self._ordered, self._orders)
         for group in groups.values():
             group["params"] = {name: _packed(p.detach(), order) for name, (p, order) in zip(group["params"], packed)}
