@@ -18,18 +18,15 @@ from .functions import (
     global_norm,
     scale_and_check,
 )
+from .layerwise import LAMB, LARS, SM3, Adafactor, NovoGrad
 from .loss_scale import LossScale
 from .optimizer import Optimizer, registry
 from .report import Norms, Report
 from .rules import (
     ASGD,
-    LAMB,
-    LARS,
     SGD,
-    SM3,
     AdaBelief,
     Adadelta,
-    Adafactor,
     Adagrad,
     Adam,
     Adamax,
@@ -39,7 +36,6 @@ from .rules import (
     AMSGrad,
     Lion,
     NAdam,
-    NovoGrad,
     RAdam,
     RMSprop,
     Rprop,
