@@ -82,7 +82,24 @@ def test_arrives_in_noise(name):
     raise AssertionError(found)
 
 
+def test_a_decayed_rate_ends_lower():
+    """G15: on a noisy bowl a constant rate ends at the height its noise keeps up, a decaying one below."""
+    noise = np.random.default_rng(7).normal(size=(2000, 2))
+    ends = {}
+    for name, lr in (("constant", 0.2), ("decayed", bz.schedules.inverse_time(0.2, 0.02))):
+        point, heights = np.array([3.0, -2.0]), []
+        opt = bz.optim.SGD([point], lr=lr)
+        for step in noise:
+            opt.step([point + step])
+            heights.append(0.5 * (point * point).sum())
+        ends[name] = np.mean(heights[-300:])
+    # A constant rate keeps up lr / (2 - lr) of the gradients' variance in each of the two directions.
+    assert ends["constant"] == pytest.approx(0.2 / 1.8, rel=0.4) and ends["decayed"] < 0.2 * ends["constant"]
+
+
 def test_clipping_tames_a_cliff():
+    """H2."""
+
     def jump(**options):
         point = np.array([1.5])
         bz.optim.SGD([point], lr=0.1, **options).step([np.array([1e4])])

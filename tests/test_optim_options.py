@@ -128,6 +128,7 @@ def test_norms_of_the_report():
 
 
 def test_max_norm_shrinks_only_what_is_over_it():
+    """K8."""
     weight = np.array([[3.0, 0.1], [4.0, 0.2]])
     bz.optim.SGD([weight], lr=1.0, max_norm=1.0).step([np.zeros((2, 2))])
     assert weight[:, 0] == pytest.approx([0.6, 0.8]) and weight[:, 1].tolist() == [0.1, 0.2]
@@ -209,8 +210,39 @@ def test_a_nan_anywhere_is_found(value):
         assert not opt.step(grads).skipped and opt.steps == 1
 
 
+PENALTIES = {
+    "K1 lambda/2 w^2": ({"l2": 0.3}, lambda w: 0.3 * w),
+    "K2 lambda w^2": ({"l2": 2 * 0.3}, lambda w: 2 * 0.3 * w),
+    "K6 lambda |w|": ({"l1": 0.3}, lambda w: 0.3 * np.sign(w)),
+    "K7 beta w^2 + |w|": ({"l1": 1.0, "l2": 2 * 0.3}, lambda w: 2 * 0.3 * w + np.sign(w)),
+    "F30 coupled decay": ({"weight_decay": 0.3}, lambda w: 0.3 * w),
+}
+
+
+@pytest.mark.parametrize("row", PENALTIES)
+def test_penalties_are_part_of_the_gradient(row):
+    """Of the gradient that every rule sees, so that an adaptive one divides it too; nothing at 0, where sgn is 0."""
+    settings, term = PENALTIES[row]
+    for kind in (bz.optim.SGD, bz.optim.Adagrad, bz.optim.Adam):
+        start, grad = np.array([2.0, -0.5, 0.0, 1e-3]), np.array([0.1, -0.2, 0.0, 0.3])
+        weights, twins = [start.copy()], [start.copy()]
+        kind(weights, lr=0.1, **settings).step([grad])
+        kind(twins, lr=0.1).step([grad + term(start)])
+        assert weights[0] == pytest.approx(twins[0], rel=8 * tolerance("float64").unit) and weights[0][2] == 0
+
+
+def test_decoupled_decay_stays_out_of_the_accumulator():
+    """F30 and K5: Adam divides a coupled decay by its root, so that the first step is lr whatever the decay is."""
+    ends = {}
+    for decoupled in (False, True):
+        weight = np.array([100.0])
+        bz.optim.Adam([weight], lr=0.1, weight_decay=0.5, decoupled_weight_decay=decoupled).step([np.array([1e-3])])
+        ends[decoupled] = 100.0 - weight.item()
+    assert ends[False] == pytest.approx(0.1) and ends[True] == pytest.approx(0.1 * 0.5 * 100 + 0.1, rel=1e-4)
+
+
 def test_decays_by_name():
-    """The factors .9990 (coupled), .9800 and .9980 (decoupled by 2 lambda, without and with the learning rate)."""
+    """K5: the factors .9990 (coupled), .9800 and .9980 (decoupled by 2 lambda, without and with the learning rate)."""
 
     def factor(kind, **settings):
         weight = np.ones(1)

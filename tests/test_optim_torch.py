@@ -57,6 +57,7 @@ def test_flags(torch, name):
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_defaults_are_pytorch_s(torch, name):
+    """F9, F15, F20, F23, F28 and those of the rules that no row names."""
     import inspect
 
     ours = getattr(bz.optim, name).hyper
