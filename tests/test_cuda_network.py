@@ -226,6 +226,13 @@ def test_loaders_and_functions(cupy):  # noqa: F811
         {"x": bz.data.Loader(lambda epoch, start: bz.data.Loader(x, y, batch_size=BATCH)(epoch, start))},
         {"x": x, "y": y, "batch_size": BATCH},
     ]
+    kinds.append(
+        {
+            "x": bz.data.Loader(
+                X, Y, batch_size=BATCH, seed=0, transform=lambda b, *_: (cupy.asarray(b.x), cupy.asarray(b.y))
+            )
+        }
+    )
     results = []
     for given in kinds:
         made = trainer(cupy)

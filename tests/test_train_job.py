@@ -124,6 +124,10 @@ WRONG = {
     "a metric that is none": ('[data]\nfile = "data.npz"\n[training]\nmetrics = ["acc"]', 4, "'acc' is not known"),
     "a schedule that is none": ('[data]\nfile = "data.npz"\n[training]\nschedule = "cos"', 4, "expected cosine or constant"),
     "no epochs": ('[data]\nfile = "data.npz"\n[training]\nepochs = 0', 4, "epochs is 0"),
+    "no patience at all": ('[data]\nfile = "data.npz"\n[training]\nl2 = 0.0\npatience = -1', 5, "patience is -1; expected at least 0"),
+    "a seed below 0": ('[data]\nfile = "data.npz"\n[training]\nseed = -1', 4, "seed is -1; expected at least 0"),
+    "a penalty below 0": ('[data]\nfile = "data.npz"\n[training]\nl2 = -0.5', 4, "l2 is -0.5; expected at least 0"),
+    "no checkpoints kept": ('[data]\nfile = "data.npz"\n[output]\nkeep = 0', 4, "keep is 0; expected at least 1"),
     "a warm-up of everything": ('[data]\nfile = "data.npz"\n[training]\nwarmup = 1.5', 4, "warmup is 1.5"),
     "a directory that cannot be": ('[data]\nfile = "data.npz"\n[output]\nkeep = 2\ndirectory = "data.npz/run"', 5, "cannot be made"),
 }  # fmt: skip
@@ -153,3 +157,19 @@ def test_help_lists_every_key(capsys):
         main(["train", "--help"])
     shown = capsys.readouterr().out
     assert all(f"\n  {key} " in shown for keys in config.KEYS.values() for key in keys)
+
+
+def test_two_at_once(place, capsys):
+    """The second is refused before it changes anything, --fresh or not."""
+    text = '[data]\nfile = "data.npz"\n[training]\nepochs = 1'
+    held = place / "run" / "checkpoints"
+    held.mkdir(parents=True)
+    with bz.checkpoint.Writer(held) as writer:
+        writer.write(3, {})
+        writer.wait()
+        for more in ((), ("--fresh",)):
+            assert run(place, text, *more) == 2
+            shown = capsys.readouterr().err
+            assert "another writer holds this directory" in shown and "Traceback" not in shown
+        assert [entry.name for entry in held.iterdir()] == ["step-00000003"]
+    assert run(place, text, "--fresh") == 0

@@ -22,6 +22,7 @@ class Key(NamedTuple):
     kind: str
     default: Any
     says: str
+    least: int | None = None
 
 
 KEYS: dict[str, dict[str, Key]] = {
@@ -54,17 +55,17 @@ KEYS: dict[str, dict[str, Key]] = {
         ),
         "schedule": Key(TEXT, "cosine", "cosine or constant"),
         "warmup": Key(NUMBER, 0.05, "the part of all steps in which the rate rises"),
-        "epochs": Key(WHOLE, 50, "at most"),
-        "batch_size": Key(WHOLE, 64, "samples a step"),
-        "patience": Key(WHOLE, 10, "epochs without a better validation loss before it stops; 0: never"),
-        "l2": Key(NUMBER, 0.0, "the penalty strength / 2 * sum w^2"),
+        "epochs": Key(WHOLE, 50, "at most", 1),
+        "batch_size": Key(WHOLE, 64, "samples a step", 1),
+        "patience": Key(WHOLE, 10, "epochs without a better validation loss before it stops; 0: never", 0),
+        "l2": Key(NUMBER, 0.0, "the penalty strength / 2 * sum w^2", 0),
         "clip_norm": Key(NUMBER, None, "the largest norm of the gradients"),
-        "seed": Key(WHOLE, 0, "of the split, the weights, the order and the masks"),
+        "seed": Key(WHOLE, 0, "of the split, the weights, the order and the masks", 0),
     },
     "output": {
         "directory": Key(TEXT, "run", "receives model, figures and checkpoints; relative to the config file"),
-        "checkpoint_every": Key(WHOLE, None, "batches; each epoch where it is left out"),
-        "keep": Key(WHOLE, 3, "how many checkpoints"),
+        "checkpoint_every": Key(WHOLE, None, "batches; each epoch where it is left out", 1),
+        "keep": Key(WHOLE, 3, "how many checkpoints", 1),
     },
 }
 
@@ -94,6 +95,9 @@ class Config:
                 kind = KEYS[section][key].kind
                 if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != FLAG):
                     self.fail((section, key), f"{key} is {value!r}; expected {kind}: {KEYS[section][key].says}")
+                least = KEYS[section][key].least
+                if least is not None and isinstance(value, int | float) and not value >= least:
+                    self.fail((section, key), f"{key} is {value!r}; expected at least {least}")
         for section, keys in KEYS.items():
             table = given.get(section, {})
             self.values[section] = {key: table.get(key, entry.default) for key, entry in keys.items()}

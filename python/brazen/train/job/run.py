@@ -145,9 +145,6 @@ def build(given: Config, held: table.Table, samples: int) -> Trainer:
         given.fail(("training", "schedule"), f"schedule is {wish['schedule']!r}; expected cosine or constant")
     if not 0 <= wish["warmup"] < 1:
         given.fail(("training", "warmup"), f"warmup is {wish['warmup']!r}; expected a part of all steps")
-    for key in ("epochs", "batch_size"):
-        if wish[key] < 1:
-            given.fail(("training", key), f"{key} is {wish[key]}; expected at least 1")
     steps = -(-samples // wish["batch_size"]) * wish["epochs"]
     rise = int(steps * wish["warmup"])
     try:
