@@ -110,7 +110,10 @@ def both_of(torch, function, tensors, dy=None):
 
 def compiled(torch, function):
     """torch.compile's, able to run its backward pass twice."""
-    torch._functorch.config.donated_buffer = False
+    import torch._dynamo
+    import torch._functorch.config as settings
+
+    settings.donated_buffer = False
     torch._dynamo.reset()
     return torch.compile(function)
 

@@ -117,6 +117,8 @@ def theirs(torch, x, labels, how):
         return torch.nn.functional.cross_entropy(model(given), classes)
 
     if how == "compile":
+        import torch._dynamo
+
         torch._dynamo.reset()
         loss_of = torch.compile(loss_of, mode="reduce-overhead")
 
