@@ -81,6 +81,35 @@ def test_steps_beside_a_graph(cupy):  # noqa: F811
     compare(params, twins)
 
 
+@pytest.mark.emulation  # CuPy's pool may refuse to grow during a capture
+def test_a_first_step_that_is_captured(cupy):  # noqa: F811
+    """The room of the phases is cleared by the graph, and by the first step beside it."""
+    params, twins = list(map(cupy.on_device, optim_cases.arrays(SHAPES))), optim_cases.arrays(SHAPES)
+    gpu, cpu = (bz.optim.SM3(weights, clip_norm=1.0) for weights in (params, twins))
+    grads = optim_cases.gradients(0, SHAPES)
+    gpu.bind_grads(list(map(cupy.on_device, grads)))
+    launch, _ = capture(cupy, gpu.step)
+    assert gpu.steps == 0
+    gpu.step(), cpu.step(grads)
+    compare(params, twins)
+    launch(), cpu.step(grads)
+    compare(params, twins)
+    assert gpu.steps == 2
+
+
+def test_a_skipped_step_in_a_graph(cupy):  # noqa: F811
+    (gpu, params, there), (cpu, twins, here) = pair(cupy, lr=0.1, skip_nonfinite=True, clip_norm=1.0)
+    launch, report = capture(cupy, gpu.step)
+    there[1][2, 3], here[1][2, 3] = np.nan, np.nan
+    launch()
+    assert cpu.step().skipped and gpu.steps == cpu.steps == 1
+    compare(params, twins)
+    there[1][2, 3], here[1][2, 3] = 1.0, 1.0
+    launch()
+    assert not cpu.step().skipped and not report.skipped and gpu.steps == 2
+    compare(params, twins)
+
+
 def test_the_report_of_a_graph_is_its_own(cupy):  # noqa: F811
     (gpu, _, grads), _ = pair(cupy, "sgd", lr=0.1, clip_norm=1e9)
     held = [gpu.step() for _ in range(8)]
