@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy
+
+from .._random import namespace
+
 
 class Batch(NamedTuple):
     """x, y and weights, one for each sample or None; `offset` samples of the whole batch stand before this part of it."""
@@ -22,7 +26,14 @@ def as_batch(given) -> Batch:
     if isinstance(given, tuple | list):
         if not 1 <= len(given) <= 3:
             raise ValueError(f"a batch has {len(given)} parts; expected x, (x, y) or (x, y, weights)")
-        return Batch(*given)
+        return Batch(*map(_array, given))
     if not hasattr(given, "shape"):
         raise TypeError(f"a batch is {type(given).__name__}; expected an array x, (x, y) or (x, y, weights)")
-    return Batch(given)
+    return Batch(_array(given))
+
+
+def _array(value):
+    """As it is, or NumPy's where it is another library's: a DataLoader gives PyTorch's tensors."""
+    if type(value) is numpy.ndarray or not hasattr(value, "__dlpack__") or isinstance(value, namespace(value).ndarray):
+        return value
+    return numpy.asarray(value)

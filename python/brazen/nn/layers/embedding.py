@@ -13,7 +13,8 @@ from .dense import positive
 class Embedding(Layer):
     """y[…, :] = weight[x[…], :]: a learned row for each of `count` indices; the first layer of its network.
 
-    An index outside 0 … count - 1 is an error, on a device some row: reading one back would make the host wait.
+    An index outside 0 … count - 1 is an error, on a device some row: reading one back would make the host wait. There, too, the
+    gradients of a row are added up in no fixed order, and so the last bits of a run may differ from those of another.
     """
 
     integer_input = True
