@@ -138,6 +138,8 @@ ERRORS = [
     (lambda: bz.batch_norm(X, running_var=THREE), TypeError, r"running_var is given without running_mean"),
     (lambda: bz.batch_norm(X, None, None, THREE, THREE), ValueError, r"running_var overlaps running_mean in memory"),
     (lambda: bz.batch_norm(X, THREE, None, THREE, THREE + 1), ValueError, r"running_mean overlaps scale in memory"),
+    (lambda: bz.batch_norm((b := X.copy()), None, None, b[0, :, 0], THREE), ValueError, r"running_mean overlaps x in mem"),
+    (lambda: bz.batch_norm(X, None, None, THREE, (b := X.copy())[1, :, 1], add=b), ValueError, r"running_var overlaps add"),
     (lambda: bz.batch_norm(X, (b := X.copy())[0, :, 0], out=b), ValueError, r"out overlaps scale in memory"),
     (lambda: bz.batch_norm.backward(X, bz.batch_norm(X, THREE, THREE)[1], dscale=(b := THREE.copy()), dshift=b),
      ValueError, r"dshift overlaps dscale in memory"),

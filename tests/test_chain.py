@@ -118,6 +118,51 @@ def test_dtypes(dtype, ops):
     assert not same_bits(alone, wider.bias)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("given", list(subsets())[::5], ids=named)
+def test_gradients_into_arrays_of_the_caller(given, dtype):
+    """Each slot alone and all at once, over x and over dy too: the bits of new arrays."""
+    narrow, wide = DTYPES[dtype], DTYPES["float64" if dtype == "float64" else "float32"]
+    kinds = {"bias": wide, "scale": wide, "add": narrow, "add_after": narrow}
+    given = {k: v.astype(kinds[k]) if k in kinds else v for k, v in given.items()}
+    x, dy = X.astype(narrow), DY.astype(narrow)
+    expected = bz.fused.backward(dy, x, **given)
+    slots = {"dx": np.empty_like(x)}
+    slots |= {f"d{k}": np.empty_like(given[k]) for k in ("bias", "scale") if k in given}
+    if "add" in given and "scale" in given:
+        slots["dadd"] = np.empty_like(x)
+    for chosen in [*({name: slots[name]} for name in slots), slots]:
+        gradients = bz.fused.backward(dy, x, **given, **chosen)
+        for name, slot in chosen.items():
+            assert getattr(gradients, name[1:]) is slot
+        for one, other in zip(gradients, expected):
+            assert (one is None) == (other is None) and (one is None or not same_bits(one, other))
+    for over in ("x", "dy")[: 1 if "add_after" in given else 2]:
+        for slot in slots.keys() - {"dbias", "dscale"}:
+            arrays = {"x": x.copy(), "dy": dy.copy()}
+            gradients = bz.fused.backward(**arrays, **given, **{slot: arrays[over]})
+            for one, other in zip(gradients[:4], expected[:4]):
+                assert one is None or not same_bits(one, other), f"{slot} over {over}"
+
+
+def test_gradient_slots_that_cannot_be():
+    ones, x = np.ones(5), X.copy()
+    for match, given in [
+        ("dbias is given, but bias is not", {"dbias": ones}),
+        ("dadd is given, but add is not", {"dadd": x, "scale": ones}),
+        ("dadd is given without scale, where the gradient of add is that of x; pass dx alone", {"dadd": x, "add": ADD}),
+        ("dx overlaps dy in memory", {"dx": DY, "add_after": AFTER}),
+        ("dx overlaps add in memory", {"dx": ADD[:, ::-1], "add": ADD, "activation": "relu"}),
+        ("dbias overlaps bias in memory", {"bias": ones, "dbias": ones}),
+        ("dscale overlaps x in memory", {"scale": ones, "dscale": X[0, 0]}),
+        ("dscale overlaps dbias in memory", {"scale": ones, "bias": ones * 2, "dscale": x[0, 0], "dbias": x[0, 0]}),
+        (r"dbias has shape \(3,\)", {"bias": ones, "dbias": np.ones(3)}),
+        ("dscale has dtype float32", {"scale": ones, "dscale": np.ones(5, "f4")}),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=f"fused: {match}"):
+            bz.fused.backward(DY, X, **given)
+
+
 def test_gradients_name_what_is_wrong():
     ones = np.ones(5)
     for activation in (None, "relu"):  # x is checked also where nothing depends on it
@@ -174,8 +219,12 @@ def test_errors(ops):
             with pytest.raises(TypeError, match=f"fused: {name} takes more than one array; it cannot stand in a chain"):
                 ops.fused(X, activation=activation)
     for wrong in ("grelu", "math.exp"):
-        with pytest.raises(ValueError, match=f"fused: activation is '{wrong}'; brazen.* lists the names"):
+        with pytest.raises(ValueError, match=f"fused: activation is '{wrong}'; .*lists the names"):
             ops.fused(X, activation=wrong)
+    if ops is bz:
+        for wrong, near in (("reul", "relu"), ("gelu_tahn", "gelu_tanh"), ("sigmiod", "sigmoid")):
+            with pytest.raises(ValueError, match=f"activation is '{wrong}'; did you mean '{near}'"):
+                ops.fused(X, activation=wrong)
     with pytest.raises(TypeError, match="fused: activation is int; expected a name, or an activation"):
         ops.fused(X, activation=3)
     with pytest.raises(TypeError, match=r"fused: seed is missing; call fused\(.*seed=0, step=step\)"):

@@ -75,6 +75,58 @@ def test_gradients(chain, seed):
     assert set(report.checked) == {"x", *names}
 
 
+@st.composite
+def norms(draw):
+    """(x's shape with more than one value a channel, batch_norm's keywords but for its arrays, the names of those)."""
+    shape, given, names = draw(chains())
+    shape = shape if len(shape) > 1 else (*shape, 3)
+    given["axis"] = draw(st.integers(-len(shape), len(shape) - 1))
+    if np.prod(shape) == shape[given["axis"]]:  # one value a channel is an error
+        shape = tuple(2 if d == (given["axis"] + 1) % len(shape) else n for d, n in enumerate(shape))
+    given["eps"] = draw(st.sampled_from([1e-5, 1e-3, 0.5]))
+    names = [{"bias": "shift"}.get(name, name) for name in names if name != "add_after"]
+    return shape, given, names
+
+
+@usual
+@hypothesis.given(norms(), st.integers(0, 10**6), st.booleans())
+def test_gradients_of_batch_norm_and_its_epilogue(chain, seed, training):
+    """Add, activation and dropout behind batch norm, in training and in inference: forward and backward by differences."""
+    shape, given, names = chain
+    rng = np.random.default_rng(seed)
+    channels = shape[given["axis"]]
+    vectors = {name: rng.uniform(0.5, 1.5, channels) for name in names if name != "add"}
+    arrays = {**vectors, **({"add": rng.standard_normal(shape)} if "add" in names else {})}
+    if not training:
+        given |= {"running_mean": rng.standard_normal(channels), "running_var": rng.uniform(0.5, 2.0, channels)}
+    # Neighbours of a kink are rare among random numbers; two values a channel, 1 and -1 after normalising, are not.
+    x = rng.standard_normal(shape) * 3
+    report = gradcheck(bz.batch_norm, x, elements=24, training=training, **arrays, **given, raise_exception=False)
+    kinks = [worst for name, worst in report.worst.items() if report.wrong[name] and worst.kink]
+    assert report or len(kinks) == sum(count > 0 for count in report.wrong.values()), str(report)
+    hypothesis.event("a kink" if kinks else "smooth")
+    assert set(report.checked) == {"x", *names}
+
+
+@usual
+@hypothesis.given(
+    norms(), st.sampled_from(["float32", "float64"]), st.integers(0, 10**6), st.sampled_from(_core.isas())
+)
+def test_batch_norm_with_its_epilogue_equals_one_by_one(chain, dtype, seed, isa):
+    shape, given, names = chain
+    _core.set_isa(isa)
+    vectors = [name for name in names if name != "add"]
+    vector = samples.ordinary((2, shape[given["axis"]]), dtype, seed)
+    arrays = {name: vector[k] for k, name in enumerate(vectors)}
+    add = samples.ordinary(shape, dtype, seed + 9) if "add" in names else None
+    x = samples.ordinary(shape, dtype, seed + 5)
+    y, _ = bz.batch_norm(x, **arrays, **given, add=add)
+    plain, _ = bz.batch_norm(x, **arrays, axis=given["axis"], eps=given["eps"])
+    stages = {name: value for name, value in given.items() if name not in ("axis", "eps")}
+    wrong = same_bits(y, apart(plain, add=add, **stages))
+    assert not wrong, wrong
+
+
 @usual
 @hypothesis.given(
     chains(most=40), st.sampled_from(sorted(DTYPES)), st.integers(0, 10**6), st.sampled_from(_core.isas())

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The CUDA kernels over rows, compiled for the host, give the bits of the CPU loops: losses, softmax kinds, norms."""
 
+import contextlib
+from types import SimpleNamespace
+
 import brazen as bz
 import numpy as np
 import pytest
@@ -45,18 +48,77 @@ def test_losses(cupy, loss, dtype):  # noqa: F811
         _equal(results, expected, change.__name__)
 
 
-def test_labels_out_of_range_are_marked(cupy):  # noqa: F811
-    """No hidden synchronisation: the row's loss and gradient are NaN, and so is a sum or mean."""
+FIRST_BAD = (
+    r"softmax_cross_entropy: labels holds 5 at position 1; expected 0 to 4, or ignore_index = -100 "
+    r"\(an earlier call, on CUDA device 0; its loss and gradient are NaN there\)"
+)
+
+
+@pytest.fixture
+def no_label_waits():
+    """A test that fails leaves no error behind for the next one."""
+    yield
+    with contextlib.suppress(ValueError):
+        bz.checks.labels()
+
+
+def test_labels_out_of_range_are_marked_and_told_later(cupy, no_label_waits):  # noqa: F811
+    """No hidden synchronisation: the row's loss and gradient are NaN, so is a mean, and a later call raises."""
     x = np.random.default_rng(0).standard_normal((6, 5)).astype("f4")
     labels = np.array([0, 5, 1, -1, 2, -100])
-    losses, gradient = bz.softmax_cross_entropy(cupy.on_device(x), cupy.on_device(labels), reduction="none")
+    there, wrong = cupy.on_device(x), cupy.on_device(labels)
+    losses, gradient = bz.softmax_cross_entropy(there, wrong, reduction="none")
     assert np.isnan(losses.get()).tolist() == [False, True, False, True, False, False]
     assert np.isnan(gradient.get()).all(axis=1).tolist() == [False, True, False, True, False, False]
-    assert np.isnan(bz.softmax_cross_entropy(cupy.on_device(x), cupy.on_device(labels))[0].get())
+    # The next loss with labels on that device, of whatever kind, before it writes anything.
+    out = cupy.on_device(np.full_like(x, 7))
+    with pytest.raises(ValueError, match=f"^{FIRST_BAD}$"):
+        bz.multiclass_hinge(there, cupy.on_device(np.abs(labels) % 5), out=out)
+    assert (out.get() == 7).all()
+    # Told once; then the device tells again.
+    mean, _ = bz.softmax_cross_entropy(there, wrong)
+    assert np.isnan(mean.get())
+    with pytest.raises(ValueError, match=FIRST_BAD):
+        bz.checks.labels()
+    bz.checks.labels()
     for kind in ("int32", "uint8"):
         good = np.array([0, 1, 2, 3, 4, 0], kind)
         expected = bz.softmax_cross_entropy(x, good)
         _equal(bz.softmax_cross_entropy(cupy.on_device(x), cupy.on_device(good)), expected, kind)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int32", "int64"])
+def test_the_smallest_position_is_told_in_the_labels_shape(cupy, no_label_waits, kind):  # noqa: F811
+    x = np.zeros((3, 4, 1000), "f4")  # classes second; the labels are many chunks for the warps of one block
+    labels = np.zeros((3, 1000), kind)
+    labels[2, 999], labels[1, 37], labels[1, 990] = 9, 8, 7
+    bz.softmax_cross_entropy(cupy.on_device(x), cupy.on_device(labels), axis=1, ignore_index=None)
+    with pytest.raises(ValueError, match=r"holds 8 at position \(1, 37\); expected 0 to 3 \(an earlier"):
+        bz.checks.labels()
+    bz.multiclass_hinge(cupy.on_device(x[0, 0, :4]), cupy.on_device(np.array(5)))
+    with pytest.raises(ValueError, match=r"multiclass_hinge: labels holds 5 at position \(\); expected 0 to 3 "):
+        bz.checks.labels()
+
+
+def test_a_loss_without_labels_neither_asks_nor_tells(cupy, no_label_waits):  # noqa: F811
+    x = cupy.on_device(np.zeros((2, 3), "f4"))
+    bz.softmax_cross_entropy(x, cupy.on_device(np.array([3, 0])))
+    bz.mse(x, x)
+    bz.kl_divergence(x, x)
+    with pytest.raises(ValueError, match="holds 3 at position 0"):
+        bz.checks.labels()
+    bz.softmax_cross_entropy(x, x)
+    bz.checks.labels()
+
+
+def test_a_training_loop_stops_with_the_label(cupy, no_label_waits):  # noqa: F811
+    """TerminateOnNaN says what made the loss NaN."""
+    x = cupy.on_device(np.zeros((2, 3), "f4"))
+    loss, _ = bz.softmax_cross_entropy(x, cupy.on_device(np.array([0, 4])))
+    callback = bz.callbacks.TerminateOnNaN()
+    callback.model = SimpleNamespace(batch_loss=float(loss), lr=0.1)
+    with pytest.raises(ValueError, match="labels holds 4 at position 1"):
+        callback.on_train_batch_end(0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

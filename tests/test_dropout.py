@@ -134,6 +134,9 @@ def test_j9_j10_j14_monte_carlo_error_falls_as_one_over_the_root(ops):
     assert means[0].shape == (100, 1)
     one = ops.monte_carlo(lambda step: np.full(3, step, "float32"), 4, first=2)
     assert one.dtype == np.float32 and (one == 3.5).all()
+    pytest.importorskip("ml_dtypes")
+    narrow = ops.monte_carlo(lambda step: np.full(3, step, DTYPES["bfloat16"]), 4, first=2)
+    assert narrow.dtype == DTYPES["bfloat16"] and (narrow == 3.5).all()
     with pytest.raises(ValueError, match="samples is 0"):
         ops.monte_carlo(lambda step: x, 0)
 
@@ -157,6 +160,25 @@ def test_j15_with_its_seed_held_a_stochastic_operation_has_a_derivative(operatio
     difference = (operation(x + step, rate, **PLACE) - operation(x - step, rate, **PLACE)) / (2 * step)
     backward = operation.backward(dy, rate, **PLACE)
     assert np.abs(backward - dy * difference).max() <= tolerance("float64").central_difference
+
+
+@pytest.mark.parametrize("operation, amount", [("gaussian_dropout", 0.2), ("gaussian_noise", 0.3)])
+def test_j15_gaussian_noise_has_a_derivative_with_its_seed_held(operation, amount, ops):
+    operation = getattr(ops, operation)
+    x, dy, step = X[:6, :8], X[6:12, :8], 2.0**-18
+    difference = (operation(x + step, amount, **PLACE) - operation(x - step, amount, **PLACE)) / (2 * step)
+    backward = operation.backward(dy, amount, **PLACE)
+    error = np.abs(backward - dy * difference) / np.maximum(1, np.abs(backward))
+    assert error.max() <= tolerance("float64").central_difference
+
+
+def test_gaussian_dropout_by_the_probability_to_keep(ops):
+    for given in ({"keep": 0.75}, {"keep_prob": 0.75}):
+        for call in (ops.gaussian_dropout, ops.gaussian_dropout.backward):
+            assert np.array_equal(call(X, **given, **PLACE), call(X, 0.25, **PLACE))
+    assert np.array_equal(ops.gaussian_dropout(X, keep=1.0, **PLACE), X)
+    with pytest.raises(TypeError, match="gaussian_dropout: rate and keep are given; expected one"):
+        ops.gaussian_dropout(X, 0.5, keep=0.5, seed=0)
 
 
 def test_j18_drop_connect_zeroes_weights(ops):
@@ -248,6 +270,13 @@ def test_errors(ops):
         ops.dropout(X, noise_shape=(64, 3), seed=0)
     with pytest.raises(ValueError, match="mode is 'inverse'; expected one of inverted, vanilla, weights"):
         ops.dropout(X, mode="inverse", seed=0)
+    with pytest.raises(TypeError, match="dropout: rate is '0.5'; expected the probability to drop"):
+        ops.dropout(X, "0.5", seed=0)
+    for wrong in (4, (64, 0.5)):
+        with pytest.raises(
+            TypeError, match=r"dropout: noise_shape is .*; expected 1, None or the extent for each axis"
+        ):
+            ops.dropout(X, noise_shape=wrong, seed=0)
     with pytest.raises(ValueError, match="gaussian_noise: std is -1"):
         ops.gaussian_noise(X, -1, seed=0)
     with pytest.raises(ValueError, match="gaussian_dropout: rate is 1"):
@@ -278,6 +307,9 @@ def test_messages_name_the_operation_called():
         (lambda: brazen.alpha_dropout.backward([1.0], seed=1), "alpha_dropout: dy is list"),
         (lambda: brazen.dropout(X, p=0.5, seed=1), "dropout: there is no argument p; rate= is the probability"),
         (lambda: brazen.drop_connect.backward(X, p=0.5, seed=1), "drop_connect: there is no argument p"),
+        (lambda: brazen.alpha_dropout(X, p=0.5, seed=1), "alpha_dropout: there is no argument p"),
+        (lambda: brazen.gaussian_dropout(X, p=0.5, seed=1), "gaussian_dropout: there is no argument p"),
+        (lambda: brazen.gaussian_noise(X, "1", seed=1), "gaussian_noise: std is '1'; expected a finite number"),
     ]:
         with pytest.raises((TypeError, ValueError), match=text):
             call()

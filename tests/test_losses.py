@@ -110,6 +110,34 @@ def test_rows_are_independent_and_long_rows_are_not_special(loss, dtype):
             _same(alone, (losses[row : row + 1], gradient[row : row + 1]), f"row {row}")
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "loss", [loss for loss in LOSSES if loss.name == "softmax_cross_entropy"], ids=lambda loss: loss.id
+)
+def test_a_short_row_among_many_has_the_bits_of_one_alone(loss, dtype, switches):
+    """Rows of few classes go through the kernels many at a time where there are many: one alone never does."""
+    for columns in (2, 10, 21, 33, 64, 65, 160):
+        for options in loss.options:
+            x, targets, keywords = loss.draw((77, columns), dtype, columns, options)
+            x[5], x[40, 1], x[41, 0] = -np.inf, np.nan, np.inf
+            keywords |= {"reduction": "none", "grad_scale": 3.0}
+            with np.errstate(invalid="ignore"):
+                pairs = [loss.call(x[k : k + 1].copy(), targets[k : k + 1].copy(), **keywords) for k in range(77)]
+            expected = [np.concatenate([pair[k] for pair in pairs]) for k in range(2)]
+            for isa in _core.isas():
+                _core.set_isa(isa)
+                told = f"{columns} {options} {isa}"
+                _same(loss.call(x, targets, **keywords), expected, told)
+                _same(loss.call(layouts.strided(x), targets, **keywords), expected, told)
+                place = x.copy()
+                _same(loss.call(place, targets, **keywords, out=place), expected, told)
+                if targets.ndim == 1:
+                    across = np.ascontiguousarray(np.moveaxis(x.reshape(11, 7, columns), -1, 1))
+                    losses, gradient = loss.call(across, targets.reshape(11, 7), axis=1, **keywords)
+                    rows = np.ascontiguousarray(np.moveaxis(gradient, 1, -1)).reshape(77, columns)
+                    _same((losses.reshape(77), rows), expected, f"{told} across")
+
+
 @pytest.mark.parametrize("loss, dtype", each())
 def test_no_rows(loss, dtype):
     for reduction in REDUCTIONS:
@@ -230,7 +258,13 @@ def test_errors_name_the_argument():
         ("logits has no axis", (np.array(1, "f4"), labels), {}),
         ("logits has no classes", (np.zeros((3, 0), "f4"), labels), {}),
         (r"labels has shape \(2,\); expected \(3,\)", (x, labels[:2]), {}),
-        ("labels has dtype float64; expected float32", (x, np.zeros((3, 4))), {}),
+        (
+            "labels has dtype float64; expected float32, the dtype of logits, for soft labels; classes are int32, int64 or",
+            (x, np.zeros((3, 4))),
+            {},
+        ),
+        ("labels has dtype int16; expected int32, int64 or uint8, or soft labels", (x, labels.astype("i2")), {}),
+        ("labels has dtype uint32; expected int32, int64 or uint8", (x, labels.astype("u4")), {}),
         ("labels has dtype bool", (x, np.zeros(3, bool)), {}),
         (r"weight has shape \(3,\); expected \(4,\)", (x, labels), {"weight": np.ones(3, "f4")}),
         ("weight has dtype float64", (x, labels), {"weight": np.ones(4)}),
@@ -251,30 +285,10 @@ def test_errors_name_the_argument():
             bz.softmax_cross_entropy(*arguments, **keywords)
 
 
-@pytest.mark.parametrize("options", loss_table._SOFTENED, ids=str)
-def test_not_further_from_the_truth_than_pytorch(options):
-    torch = pytest.importorskip("torch")
-    for loss in (loss for loss in LOSSES if loss.name == "softmax_cross_entropy"):
-        for shape in [(64, 10), (32, 1000), (8, 5000)]:
-            ours, theirs = np.zeros(2), np.zeros(2)
-            for seed in range(8):
-                x, targets, keywords = loss.draw(shape, "float32", seed, options)
-                keywords["reduction"] = "none"
-                results = loss.call(x, targets, **keywords)
-                truth = loss.truth(x, targets, **keywords)
-                tensor = torch.from_numpy(x).requires_grad_()
-                given = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
-                given["reduction"] = keywords["reduction"]
-                peer = torch.nn.functional.cross_entropy(tensor, torch.from_numpy(targets), **given)
-                peer.sum().backward()
-                for k, (a, b, t) in enumerate(zip(results, (peer.detach().numpy(), tensor.grad.numpy()), truth)):
-                    ours[k] += np.sqrt(np.mean((a - t) ** 2))
-                    theirs[k] += np.sqrt(np.mean((b - t) ** 2))
-            assert (ours <= 1.02 * theirs).all(), f"{loss.id} {shape}: {ours} against {theirs}"
-
-
-# PyTorch's way to the same numbers, one an element or (kl_divergence) one a row.
+# PyTorch's way to the same numbers, one an element or one a row.
 _PYTORCH = {
+    "softmax_cross_entropy": lambda f, x, t, **k: f.cross_entropy(x, t, reduction="none", **k),
+    "multiclass_hinge": lambda f, x, t, **k: f.multi_margin_loss(x, t, reduction="none", **k) * x.shape[1],
     "sigmoid_cross_entropy": lambda f, x, t, **k: f.binary_cross_entropy_with_logits(x, t, reduction="none", **k),
     "mse": lambda f, x, t: f.mse_loss(x, t, reduction="none"),
     "mae": lambda f, x, t: f.l1_loss(x, t, reduction="none"),
@@ -283,23 +297,59 @@ _PYTORCH = {
 }
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss.name in _PYTORCH], ids=lambda loss: loss.id)
-def test_other_losses_are_not_further_from_the_truth_than_pytorch_s(loss):
+# The gradient of logarithms is nothing but exp, and that of soft targets little but two sigmoids: ours are within 1.02
+# and 1.87 ulp (docs/numbers.md), PyTorch's mostly within half, which their roundings of the rest nearly make up for.
+_SLACK = {"kl_divergence.log": 1.1, "sigmoid_cross_entropy.soft": 1.02}
+_PEERED = pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss.name in _PYTORCH], ids=lambda loss: loss.id)
+
+
+def _errors(torch, loss, shape, options, seeds):
+    """The root mean squares of ours and of PyTorch's errors against float64: of the losses, of the gradient."""
+    ours, theirs = np.zeros(2), np.zeros(2)
+    for seed in range(seeds):
+        x, targets, keywords = loss.draw(shape, "float32", seed, options)
+        results = loss.call(x, targets, **keywords, reduction="none")
+        truth = loss.truth(x, targets, **keywords, reduction="none")
+        tensor = torch.from_numpy(x).requires_grad_()
+        given = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+        with torch.enable_grad():
+            peer = _PYTORCH[loss.name](torch.nn.functional, tensor, torch.from_numpy(targets), **given)
+            peer.sum().backward()
+        for k, (a, b, t) in enumerate(zip(results, (peer.detach().numpy(), tensor.grad.numpy()), truth)):
+            ours[k] += np.sqrt(np.mean((a - t) ** 2))
+            theirs[k] += np.sqrt(np.mean((b - t) ** 2))
+    return ours, theirs
+
+
+@_PEERED
+def test_not_further_from_the_truth_than_pytorch(loss):
     torch = pytest.importorskip("torch")
     for options in loss.options:
-        ours, theirs = np.zeros(2), np.zeros(2)
-        for seed in range(8):
-            x, targets, keywords = loss.draw((64, 300), "float32", seed, options)
-            results = loss.call(x, targets, **keywords, reduction="none")
-            truth = loss.truth(x, targets, **keywords, reduction="none")
-            tensor = torch.from_numpy(x).requires_grad_()
-            given = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
-            with torch.enable_grad():
-                peer = _PYTORCH[loss.name](torch.nn.functional, tensor, torch.from_numpy(targets), **given)
-                peer.sum().backward()
-            for k, (a, b, t) in enumerate(zip(results, (peer.detach().numpy(), tensor.grad.numpy()), truth)):
-                ours[k] += np.sqrt(np.mean((a - t) ** 2))
-                theirs[k] += np.sqrt(np.mean((b - t) ** 2))
-        # The gradient of logarithms is nothing but exp, ours within 1 ulp (docs/numbers.md), PyTorch's mostly within half.
-        factor = 1.1 if "log_target" in options else 1.02
-        assert (ours <= factor * theirs).all(), f"{loss.id} {options}: {ours} against {theirs}"
+        for shape in [(64, 10), (64, 300), (8, 2000)]:
+            ours, theirs = _errors(torch, loss, shape, options, 5)
+            assert (ours <= _SLACK.get(loss.id, 1) * theirs).all(), f"{options} {shape}: {ours} against {theirs}"
+
+
+@_PEERED
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_reduced_losses_are_not_further_from_the_truth_than_pytorch_s(loss, reduction):
+    """One number's error is one draw of a rounding, so many are taken together, each relative to the sum of its terms."""
+    torch = pytest.importorskip("torch")
+    ours = theirs = 0.0
+    for options in loss.options:
+        for shape in [(64, 10), (32, 100), (8, 600), (70, 30), (1100, 3)]:
+            for seed in range(12):
+                x, targets, keywords = loss.draw(shape, "float32", seed, options)
+                value, _ = loss.call(x, targets, **keywords, reduction=reduction)
+                truth, _ = loss.truth(x, targets, **keywords, reduction=reduction)
+                given = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+                tensors = torch.from_numpy(x), torch.from_numpy(targets)
+                if loss.name == "softmax_cross_entropy":
+                    peer = torch.nn.functional.cross_entropy(*tensors, reduction=reduction, **given)
+                else:
+                    peer = getattr(_PYTORCH[loss.name](torch.nn.functional, *tensors, **given), reduction)()
+                size = np.abs(loss.truth(x, targets, **keywords, reduction="none")[0]).sum()
+                size /= 1 if reduction == "sum" else loss.truth(x, targets, **keywords, reduction="sum")[0] / truth
+                ours += float((value - truth) / size) ** 2
+                theirs += float((float(peer) - truth) / size) ** 2
+    assert ours <= theirs, f"{np.sqrt(ours)} against {np.sqrt(theirs)}"

@@ -130,6 +130,40 @@ def test_rows_across_memory(name, dtype, switches):
             assert (wide[..., :3] == 7).all() and (wide[..., -2:] == 7).all()
 
 
+# Short rows go through the kernels many at a time where there are many, up to 160 elements where they lie across memory:
+# one alone never does.
+SHORT = (2, 3, 10, 21, 32, 33, 48, 49, 64, 65, 160, 161)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_short_row_among_many_has_the_bits_of_one_alone(name, dtype, switches):
+    operation = getattr(bz, name)
+    for columns in SHORT:
+        rng = np.random.default_rng(columns)
+        x, dy = (numbers(rng, (77, columns), dtype, scale) for scale in (3.0, 1.0))
+        x[5], x[40, 1], x[41, 0], x[42] = -np.inf, np.nan, np.inf, -0.0
+        with np.errstate(invalid="ignore"):
+            pairs = [_both(bz, name, x[k].copy(), dy[k].copy()) for k in range(len(x))]
+        y, dx = (np.stack([pair[k] for pair in pairs]) for k in range(2))
+        for isa in _core.isas():
+            _core.set_isa(isa)
+            for change in (np.array, *layouts.READABLE) if columns < 70 else ():
+                given, grads = change(x), change(dy)
+                assert not same_bits(operation(given), y), f"{columns} {isa} {change.__name__}"
+                assert not same_bits(operation.backward(grads, change(y)), dx), f"{columns} {isa} {change.__name__}"
+            # Bundles that begin and end inside a sample: 7 and 11 positions of 77, beside each other in memory.
+            for inner in (7, 11):
+                across = [np.ascontiguousarray(np.moveaxis(a.reshape(-1, inner, columns), -1, 1)) for a in (x, dy, y)]
+                for result, wanted in [
+                    (operation(across[0], axis=1), y),
+                    (operation.backward(across[1], across[2], axis=1), dx),
+                    (operation(across[0], axis=1, out=across[0]), y),
+                ]:
+                    rows = np.ascontiguousarray(np.moveaxis(result, 1, -1)).reshape(77, columns)
+                    assert not same_bits(rows, wanted), f"{columns} {isa} across {inner}"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_independent(name):
     for columns in (50, 70001):

@@ -156,7 +156,7 @@ py::tuple fused_backward(const py::object& dy_object, const py::object& x_object
                          const py::object& bias, const py::object& add, const py::object& activation,
                          const py::object& noise, const py::object& noise_shape, int64_t axis, bool wants_dadd,
                          const py::object& dx_object, const py::object& dadd_object, bool wants_sums,
-                         const py::object& dbias_object) {
+                         const py::object& dbias_object, const py::object& dscale_object) {
   const Argument dx_argument{operation_text, "dx"}, dadd_argument{operation_text, "dadd"};
   const bool has_x = given(x_object);
   Arguments arguments = read_arguments(has_x ? x_object : dy_object, has_x ? "x" : "dy", scale, bias, add, activation,
@@ -190,10 +190,11 @@ py::tuple fused_backward(const py::object& dy_object, const py::object& x_object
     require_apart(dadd, dadd_argument, dx, "dx");
   ChainSums sums;
   sums.bias = write_vector(dbias_object, {operation_text, "dbias"}, dy, arguments.axis, wants_dbias);
-  sums.scale = write_vector(py::none(), {operation_text, "dscale"}, dy, arguments.axis, wants_dscale);
+  sums.scale = write_vector(dscale_object, {operation_text, "dscale"}, dy, arguments.axis, wants_dscale);
 
   // A gradient that is stored in full, and not over what the sums read, is read again; any other is computed twice.
-  const bool stored = computed && chain.has_dadd && !is_16_bit(dy.dtype) && !(wants_dscale && given(dx_object));
+  const bool over_inputs = given(dx_object) || given(dadd_object);
+  const bool stored = computed && chain.has_dadd && !is_16_bit(dy.dtype) && !(wants_dscale && over_inputs);
   const ArrayView* factors = wants_dscale ? &x : nullptr;
   if (sums.any() && !stored) {
     const ChainCall gradient = gradient_pass(arguments, dy, x);
@@ -210,7 +211,7 @@ py::tuple fused_backward(const py::object& dy_object, const py::object& x_object
   if (sums.any() && stored) take_sums(dadd, factors, arguments.axis, nullptr, sums);
   const py::object first = chain.has_dadd ? result(first_object, dadd) : py::object(py::none());
   const py::object second = chain.has_dx ? result(dx_object, dx) : py::object(py::none());
-  return py::make_tuple(first, second, result(dbias_object, sums.bias), result(py::none(), sums.scale));
+  return py::make_tuple(first, second, result(dbias_object, sums.bias), result(dscale_object, sums.scale));
 }
 
 }  // namespace
@@ -293,7 +294,7 @@ void add_chain(py::module_& module) {
              "noise_shape"_a, "add_after"_a, "axis"_a, "out"_a);
   module.def("fused_backward", fused_backward, "dy"_a, "x"_a, "scale"_a, "bias"_a, "add"_a, "activation"_a, "noise"_a,
              "noise_shape"_a, "axis"_a, "wants_dadd"_a, "dx"_a = py::none(), "dadd"_a = py::none(),
-             "wants_sums"_a = false, "dbias"_a = py::none());
+             "wants_sums"_a = false, "dbias"_a = py::none(), "dscale"_a = py::none());
 }
 
 }  // namespace brazen::bindings

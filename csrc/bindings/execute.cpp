@@ -43,6 +43,7 @@ struct CudaLibrary {
   decltype(&brazen_cuda_chain) chain = nullptr;
   decltype(&brazen_cuda_fill) fill = nullptr;
   decltype(&brazen_cuda_row_loss) row_loss = nullptr;
+  decltype(&brazen_cuda_take_label_error) take_label_error = nullptr;
   decltype(&brazen_cuda_element_loss) element_loss = nullptr;
   decltype(&brazen_cuda_row_map) row_map = nullptr;
   decltype(&brazen_cuda_row_norm) row_norm = nullptr;
@@ -88,6 +89,7 @@ CudaLibrary open_library(const std::string& path) {
          find(library, "brazen_cuda_batch_norm_backward", library.batch_norm_backward) &&
          find(library, "brazen_cuda_chain", library.chain) && find(library, "brazen_cuda_fill", library.fill) &&
          find(library, "brazen_cuda_row_loss", library.row_loss) &&
+         find(library, "brazen_cuda_take_label_error", library.take_label_error) &&
          find(library, "brazen_cuda_element_loss", library.element_loss) &&
          find(library, "brazen_cuda_row_map", library.row_map) &&
          find(library, "brazen_cuda_row_norm", library.row_norm) &&
@@ -201,6 +203,11 @@ int64_t execute(const RowLossCall& call, const ArrayView& x) {
   if (x.device == kHost) return run_on_cpu(call, call.arrays.size() * kRowPicoseconds);
   launch(call, usable_library().row_loss, x, name_of<RowLosses>(call.operation));
   return -1;
+}
+
+bool take_label_error(int device, LabelError& error) {
+  const CudaLibrary& opened = library();
+  return opened.take_label_error && opened.take_label_error(device, &error);
 }
 
 void execute(const ElementLossCall& call, const ArrayView& x) {

@@ -27,6 +27,8 @@ void execute(const BatchNormCall& call, const ArrayView& x);
 void execute(const BatchNormBackwardCall& call, const ArrayView& x);
 // Returns the first row whose label is out of range, or -1.
 int64_t execute(const RowLossCall& call, const ArrayView& x);
+// On a GPU they are only noticed there: whether one is known by now that was not taken yet. It does not wait.
+bool take_label_error(int device, LabelError& error);
 void execute(const ElementLossCall& call, const ArrayView& x);
 void execute(const RowMapCall& call, const ArrayView& x);
 void execute(const RowNormCall& call, const ArrayView& x, const char* operation);

@@ -26,13 +26,49 @@ double read_finite(double value, Argument argument) {
   return value;
 }
 
-std::string position_text(int64_t row, const Axes& shape) {
-  std::string text;
-  for (size_t d = shape.size(); d-- > 0;) {
-    text = std::to_string(row % shape[d]) + (text.empty() ? "" : ", ") + text;
-    row /= shape[d];
+// Where a label out of range stands, and what it is.
+std::string label_text(const LabelError& error) {
+  std::string position = error.axes < 0 ? std::to_string(error.row) + " in C order" : "";
+  int64_t rest = error.row;
+  for (int d = error.axes; d-- > 0;) {
+    position = std::to_string(rest % error.shape[d]) + (position.empty() ? "" : ", ") + position;
+    rest /= error.shape[d];
   }
-  return shape.size() == 1 ? text : "(" + text + ")";
+  return "holds " + std::to_string(error.label) + " at position " +
+         (error.axes == 0 || error.axes > 1 ? "(" + position + ")" : position) + "; expected 0 to " +
+         std::to_string(error.classes - 1) +
+         (error.ignores ? ", or ignore_index = " + std::to_string(error.ignored) : "");
+}
+
+LabelError describe_labels(const RowLossCall& call, int64_t classes, const Axes& shape) {
+  LabelError error{};
+  error.operation = call.operation, error.classes = classes;
+  error.ignored = call.ignored, error.ignores = call.ignores;
+  const bool fits = shape.size() <= LabelError::kMaxAxes;
+  error.axes = fits ? static_cast<int32_t>(shape.size()) : -1;
+  if (fits) std::copy(shape.begin(), shape.end(), error.shape);
+  return error;
+}
+
+const char* name_of_row_loss(int operation) {
+  const char* found = "";
+  RowLosses::for_each<float>([&]<class Op>(int i) {
+    if (i == operation) found = Op::info.name;
+  });
+  return found;
+}
+
+// What an earlier call left on the GPU, if it has become known.
+void check_labels_of(int device) {
+  LabelError error;
+  if (take_label_error(device, error))
+    throw ValueMismatch(Argument{name_of_row_loss(error.operation), "labels"} + label_text(error) +
+                        " (an earlier call, on CUDA device " + std::to_string(device) +
+                        "; its loss and gradient are NaN there)");
+}
+
+void check_labels() {
+  for (int device = 0; device < kMaxDevices; ++device) check_labels_of(device);
 }
 
 // Losses have the compute type: float16's own range ends at 65,504, bfloat16's digits at three.
@@ -83,12 +119,23 @@ struct RowLossNames {
   const char *scores, *targets, *because_dtype, *because_shape, *accepted;
 };
 constexpr RowLossNames kRowLossNames[] = {
-    {"logits", "labels", "the dtype of logits, for soft labels", "the shape of logits, for soft labels",
-     "int32, int64 or uint8, or soft labels"},
+    {"logits", "labels", "the dtype of logits, for soft labels; classes are int32, int64 or uint8",
+     "the shape of logits, for soft labels", "int32, int64 or uint8, or soft labels"},
     {"scores", "labels", "", "", "int32, int64 or uint8"},
     {"log_probabilities", "target", "the dtype of log_probabilities", "the shape of log_probabilities",
      "the dtype of log_probabilities"},
 };
+
+// Integers of another width are told which ones serve, not which floats.
+ArrayView read_targets(const py::object& object, Argument argument, const RowLossNames& names) {
+  try {
+    return read_array(object.ptr(), argument);
+  } catch (const TypeMismatch&) {
+    const std::string dtype = py::str(py::getattr(object, "dtype", py::none()));
+    if (dtype.find("int") == std::string::npos) throw;
+    throw TypeMismatch(argument + "has dtype " + dtype + "; expected " + names.accepted);
+  }
+}
 
 py::tuple row_loss(const char* operation, int number, const py::object& logits_object, const py::object& labels_object,
                    const LabelOptions& options, const py::object& out_object) {
@@ -118,9 +165,10 @@ py::tuple row_loss(const char* operation, int number, const py::object& logits_o
   call.grad_scale = read_finite(options.grad_scale, {operation, "grad_scale"});
   call.fresh = !given(out_object);
 
-  const ArrayView labels = read_array(labels_object.ptr(), labels_argument);
+  const ArrayView labels = read_targets(labels_object, labels_argument, names);
   require_same_place(labels, labels_argument, logits, names.scores);
   call.soft = is_compute(labels.dtype);
+  if (!call.soft && logits.device != kHost) check_labels_of(logits.device);
   int64_t label_strides[kMaxDims] = {};
   if (call.soft) {
     if (number == kMulticlassHinge)
@@ -159,11 +207,12 @@ py::tuple row_loss(const char* operation, int number, const py::object& logits_o
   if (call.weighted) call.arrays.add(weights.data, weights.dtype, weight_strides, axes.order);
   call.arrays.add(gradient.data, gradient.dtype, gradient.strides, axes.order);
   call.arrays.simplify();
+  call.label_error = describe_labels(call, classes, axes.rest);
   const int64_t bad = execute(call, logits);
-  if (bad >= 0)
-    throw ValueMismatch(labels_argument + "holds " + std::to_string(label_value(labels, bad)) + " at position " +
-                        position_text(bad, axes.rest) + "; expected 0 to " + std::to_string(classes - 1) +
-                        (call.ignores ? ", or ignore_index = " + std::to_string(call.ignored) : ""));
+  if (bad >= 0) {
+    call.label_error.row = bad, call.label_error.label = label_value(labels, bad);
+    throw ValueMismatch(labels_argument + label_text(call.label_error));
+  }
   return py::make_tuple(finish(losses), result(out_object, gradient));
 }
 
@@ -290,6 +339,7 @@ void add_losses(py::module_& module) {
              "out"_a);
   module.def("kl_divergence", kl_divergence, "log_probabilities"_a, "target"_a, "log_target"_a, "reduction"_a,
              "grad_scale"_a, "out"_a);
+  module.def("check_labels", check_labels, "Raises for a label out of range that a GPU has met.");
   module.def("element_loss", element_loss, "operation"_a, "x"_a, "target"_a, "weight"_a, "parameter"_a, "reduction"_a,
              "grad_scale"_a, "out"_a);
 }

@@ -41,6 +41,19 @@ struct RowsLayout {
 
 enum class Reduction : int32_t { none, sum, mean };
 
+inline constexpr int kMaxDevices = 64;  // CUDA devices that a process may number
+
+// A label out of range, as an error tells it: its position in the labels' shape, which is `row` in C order.
+struct LabelError {
+  static constexpr int kMaxAxes = 8;
+  int32_t operation;  // among RowLosses
+  int32_t axes;       // -1: more than `shape` holds
+  int64_t shape[kMaxAxes];
+  int64_t row, label, classes;
+  int64_t ignored;
+  int32_t ignores;
+};
+
 // The losses of one number a row, as in RowLosses (formulas/losses.h).
 inline constexpr int kSoftmaxCrossEntropy = 0, kMulticlassHinge = 1, kKlDivergence = 2;
 
@@ -56,7 +69,8 @@ struct RowLossCall {
   double smoothing, margin;
   int32_t log_targets;  // kl_divergence's targets are logarithms
   double grad_scale;
-  void* losses;  // of the compute type: one, or one a row, contiguous in C order
+  void* losses;            // of the compute type: one, or one a row, contiguous in C order
+  LabelError label_error;  // for a GPU: all of it but the row and its label
   RowsLayout arrays;
 
   int gradient() const { return 2 + weighted; }

@@ -110,9 +110,10 @@ void ChainProgram::backward(const void* const* in, void* const* out, size_t n, b
     grad = to;
   }
   const size_t bytes = n * (type_ ? 8 : 4);
-  // dx is made before dy is copied: either output may lie over dy.
+  // Where dx is to lie over dy itself, dy is put aside for dadd. dadd comes last, for it may lie over x.
   if (chain_.has_dx) {
     void* dx = out[chain_.has_dadd];
+    if (chain_.has_dadd && dx == grad) grad = memcpy(work, grad, bytes);
     if (chain_.correction)
       kernels_.correct[single][type_](grad, in[x_], in[center_], in[factor_], in[slope_], in[base_], dx, n);
     else if (factor_ >= 0)

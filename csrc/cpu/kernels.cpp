@@ -163,6 +163,7 @@ constexpr void register_type(KernelTable& table, int type) {
 }  // namespace
 
 extern const RowKernels kRowKernels;
+extern const ShortRowKernels kShortRowKernels;
 
 namespace {
 
@@ -187,6 +188,7 @@ constexpr KernelTable make_table() {
   table.updates = &kUpdateKernels;
   table.factored = &kFactoredKernels;
   table.rows = &kRowKernels;
+  table.short_rows = &kShortRowKernels;
   table.moves = &kMoveKernels;
   return table;
 }

@@ -20,6 +20,7 @@ struct FactoredKernels;
 struct MoveKernels;
 struct UpdateKernels;
 struct RowKernels;
+struct ShortRowKernels;
 
 struct KernelTable {
   const char* isa;
@@ -39,6 +40,7 @@ struct KernelTable {
   const UpdateKernels* updates;
   const FactoredKernels* factored;
   const RowKernels* rows;  // row_kernels.h
+  const ShortRowKernels* short_rows;
   const MoveKernels* moves;
 };
 

@@ -5,6 +5,7 @@
 #include "row_claims.h"
 #include "row_kernels.h"
 #include "rows.h"
+#include "short_rows.h"
 
 namespace brazen::cpu {
 namespace {
@@ -19,11 +20,41 @@ class Maps {
     const bool forward = call_.direction == Direction::forward;
     const UnitClaims claims =
         claim_rows(call_.arrays, forward ? 1 : 2, call_.fresh, call_.arrays.size() * kPicoseconds);
+    if (call_.operation != kSparsemax && ShortRows<T>::fits(call_.arrays, forward ? 64 : 48)) {
+      UnitClaims bundles = claims;
+      bundles.round_up(kAbreast);
+      return bundles.each([&](int64_t begin, int64_t end) { short_rows(begin, end); });
+    }
     claims.each([&](int64_t begin, int64_t end) { forward ? forward_rows(begin, end) : backward_rows(begin, end); });
   }
 
  private:
   static constexpr int64_t kPicoseconds = 250;
+
+  // Both directions: forward there is one input.
+  void short_rows(int64_t begin, int64_t end) const {
+    const ShortRowLoops<T>& loops = short_loops<T>(*table_.short_rows);
+    const bool forward = call_.direction == Direction::forward, log = call_.operation == kLogSoftmax;
+    const auto loop = forward ? (log ? loops.log_softmax : loops.softmax)
+                              : (log ? loops.log_softmax_gradient : loops.softmax_gradient);
+    const int inputs = forward ? 1 : 2;
+    ShortRows<T> arrays[3] = {{call_.arrays, 0}, {call_.arrays, 1}, {call_.arrays, inputs}};
+    const int64_t elements = ShortRows<T>::elements(columns_);
+    Arena arena;
+    T* bundles[3] = {};
+    for (int round = 0; round < 2; ++round) {
+      for (int k = 0; k < 3; ++k) arrays[k].take(arena), bundles[k] = arena.take<T>(elements);
+      if (round == 0) arena.provide();
+    }
+    // The last bundle may have fewer rows.
+    for (T* bundle : bundles) std::fill(bundle, bundle + elements, T(0));
+    for (int64_t row = begin; row < end; row += kAbreast) {
+      const int64_t count = std::min<int64_t>(kAbreast, end - row);
+      for (int k = 0; k < inputs; ++k) arrays[k].load(row, count, bundles[k]);
+      loop(bundles[0], bundles[1], bundles[2], columns_);
+      arrays[2].store(row, count, bundles[2]);
+    }
+  }
 
   void forward_rows(int64_t begin, int64_t end) const {
     RowSource<T> x(call_.arrays, 0);

@@ -20,7 +20,7 @@
 namespace brazen::cuda {
 
 // Both sides are built from one tree; the core refuses a library whose number differs. Raise it when a struct changes.
-inline constexpr int kAbi = 9;
+inline constexpr int kAbi = 10;
 
 enum class Status : int32_t { ok, bad_argument, no_driver, no_device, no_kernel_image, out_of_memory, failed };
 
@@ -62,6 +62,8 @@ BRAZEN_ABI brazen::cuda::Status brazen_cuda_batch_norm_backward(const brazen::Ba
                                                                 const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_loss(const brazen::RowLossCall* call,
                                                      const brazen::cuda::Launch* launch);
+// Whether losses on the device have met a label out of range since this was asked last, and which. It does not wait.
+BRAZEN_ABI int32_t brazen_cuda_take_label_error(int32_t device, brazen::LabelError* error);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_element_loss(const brazen::ElementLossCall* call,
                                                          const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_map(const brazen::RowMapCall* call, const brazen::cuda::Launch* launch);

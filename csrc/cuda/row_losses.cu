@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Losses: labels are counted on the device, every row is summed and replaced by its gradient, the rows' losses are
-// summed by one block. Nothing waits for the device: a label out of range makes its row's loss and gradient NaN.
+// summed by one block. Nothing waits for the device: a label out of range makes its row's loss and gradient NaN, and
+// the first of them is told to the host (label_report.h).
 #include <algorithm>
 
+#include "label_report.h"
 #include "rows.h"
 
 namespace brazen::cuda::losses {
@@ -22,30 +24,55 @@ struct LossPass {
   double keep, share, smoothing, margin, grad_scale;
   Workspace* workspace;
   void* losses;  // one a row
+  LabelReport* report;
+  LabelError label_error;  // all but the row and its label
 };
 
-__device__ __forceinline__ int64_t label_of(const LossPass& pass, int64_t row) {
+__device__ __forceinline__ int64_t read_label(const LossPass& pass, int64_t row) {
   const char* from = RowView<float>(pass.shape, 1, row).base;
-  int64_t label;
-  if (pass.shape.dtypes[1] == DType::int32)
-    label = *reinterpret_cast<const int32_t*>(from);
-  else if (pass.shape.dtypes[1] == DType::int64)
-    label = *reinterpret_cast<const int64_t*>(from);
-  else
-    label = *reinterpret_cast<const uint8_t*>(from);
-  return class_of_label(label, pass.ignores, pass.ignored, pass.shape.columns);
+  if (pass.shape.dtypes[1] == DType::int32) return *reinterpret_cast<const int32_t*>(from);
+  if (pass.shape.dtypes[1] == DType::int64) return *reinterpret_cast<const int64_t*>(from);
+  return *reinterpret_cast<const uint8_t*>(from);
 }
 
-// One block: what the labels, or their weights, add up to, and the class weights.
+__device__ __forceinline__ int64_t label_of(const LossPass& pass, int64_t row) {
+  return class_of_label(read_label(pass, row), pass.ignores, pass.ignored, pass.shape.columns);
+}
+
+// Of the threads of a block, the smallest number of all; thread 0 has it.
+__device__ __forceinline__ int64_t smallest_of_block(int64_t value) {
+  __shared__ int64_t warps[kRowWarps];
+#pragma unroll
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+    const int64_t other = __shfl_xor_sync(kAllLanes, value, offset);
+    value = other < value ? other : value;
+  }
+  if (threadIdx.x % kLanes == 0) warps[threadIdx.x / kLanes] = value;
+  __syncthreads();
+  if (threadIdx.x == 0)
+    for (unsigned warp = 1; warp < blockDim.x / kLanes; ++warp) value = warps[warp] < value ? warps[warp] : value;
+  return value;
+}
+
+// One block: what the labels, or their weights, add up to, the class weights, and the first label out of range.
 template <class T>
 __global__ void __launch_bounds__(kBlock) count_labels(const __grid_constant__ LossPass pass) {
   const RowView<T> weights(pass.shape, pass.weighted ? 2 : 0, 0);
   double counted = static_cast<double>(pass.shape.rows), sum = static_cast<double>(pass.shape.columns);
-  if (!pass.soft)
+  if (!pass.soft) {
+    int64_t bad = pass.shape.rows;
     counted = sum_row<1, T>(pass.shape.rows, [&](int64_t row, T* term) {
                 const int64_t label = label_of(pass, row);
+                if (label == kBadLabel && row < bad) bad = row;
                 term[0] = label < 0 ? T(0) : (pass.weighted ? weights.load(label) : T(1));
               }).at[0];
+    bad = smallest_of_block(bad);
+    if (threadIdx.x == 0 && bad < pass.shape.rows) {
+      LabelError error = pass.label_error;
+      error.row = bad, error.label = read_label(pass, bad);
+      tell(pass.report, error);
+    }
+  }
   if (pass.weighted)
     sum = sum_row<1, T>(pass.shape.columns, [&](int64_t column, T* term) { term[0] = weights.load(column); }).at[0];
   if (threadIdx.x == 0) *pass.workspace = {counted, sum};
@@ -231,7 +258,14 @@ brazen::cuda::Status brazen_cuda_row_loss(const brazen::RowLossCall* call, const
   pass.smoothing = call->smoothing, pass.margin = call->margin, pass.grad_scale = call->grad_scale;
   pass.keep = 1.0 - call->smoothing;
   pass.share = call->smoothing / static_cast<double>(pass.shape.columns);
+  pass.label_error = call->label_error, pass.report = nullptr;
   const DeviceScope scope(where->device);
-  if (scope.error() != cudaSuccess) return explain(scope.error(), *where);
+  cudaError_t error = scope.error();
+  if (error == cudaSuccess && !call->soft) error = find_label_report(where->device, pass.report);
+  if (error != cudaSuccess) return explain(error, *where);
   return explain(call->is_double() ? run<double>(*call, pass, *where) : run<float>(*call, pass, *where), *where);
+}
+
+int32_t brazen_cuda_take_label_error(int32_t device, brazen::LabelError* error) {
+  return brazen::cuda::take(device, *error);
 }

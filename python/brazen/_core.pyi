@@ -19,6 +19,7 @@ __all__: list[str] = [
     "batch_norm_merge_sums",
     "batch_norm_statistics",
     "channel_sums",
+    "check_labels",
     "convert",
     "copy_role",
     "cuda_info",
@@ -188,6 +189,11 @@ def batch_norm_merge(partials: typing.Any) -> typing.Any: ...
 def batch_norm_merge_sums(sums: typing.Any) -> typing.Any: ...
 def batch_norm_statistics(x: typing.Any, axis: typing.Any) -> typing.Any: ...
 def channel_sums(d: typing.Any, x: typing.Any, axis: typing.Any, wants_sum: bool, sum: typing.Any = None) -> tuple: ...
+def check_labels() -> None:
+    """
+    Raises for a label out of range that a GPU has met.
+    """
+
 def convert(x: typing.Any, out: typing.Any) -> typing.Any: ...
 def cuda_info() -> dict[str, typing.Any]: ...
 def element_loss(
@@ -215,6 +221,7 @@ def fused_backward(
     dadd: typing.Any = None,
     wants_sums: bool = False,
     dbias: typing.Any = None,
+    dscale: typing.Any = None,
 ) -> tuple: ...
 def fused_forward(
     x: typing.Any,

@@ -42,20 +42,31 @@ def keep_threshold(keep) -> int:
     return round(keep * 65536)
 
 
-def drop_threshold(rate=None, keep=None, keep_prob=None, default=0.5) -> int:
-    """Of 65536 pieces, how many keep: from the probability to drop or the one to keep, never both."""
+_ACCEPTED = {
+    "rate": "the probability to drop, at least 0 and below 1",
+    "keep": "the probability to keep, above 0 and at most 1",
+}
+
+
+def probability(operation: str, rate=None, keep=None, keep_prob=None, default=0.5) -> tuple:
+    """(name, value) of the one that is given: the probability to drop, or the one to keep."""
     given = {"rate": rate, "keep": keep, "keep_prob": keep_prob}
     named = {name: value for name, value in given.items() if value is not None}
     if len(named) > 1:
         raise TypeError(
-            f"dropout: {' and '.join(named)} are given; expected one: rate drops, keep (or keep_prob) keeps"
+            f"{operation}: {' and '.join(named)} are given; expected one: rate drops, keep (or keep_prob) keeps"
         )
     for name, value in named.items():
-        if name == "rate" and not 0 <= value < 1:
-            raise ValueError(f"dropout: rate is {value}; expected the probability to drop, at least 0 and below 1")
-        if name != "rate" and not 0 < value <= 1:
-            raise ValueError(f"dropout: {name} is {value}; expected the probability to keep, above 0 and at most 1")
-    (name, value), *_ = [*named.items(), ("rate", default)]
+        accepted = _ACCEPTED["rate" if name == "rate" else "keep"]
+        number(operation, name, value, accepted)
+        if not (0 <= value < 1 if name == "rate" else 0 < value <= 1):
+            raise ValueError(f"{operation}: {name} is {value}; expected {accepted}")
+    return next(iter(named.items()), ("rate", default))
+
+
+def drop_threshold(rate=None, keep=None, keep_prob=None, default=0.5) -> int:
+    """Of 65536 pieces, how many keep: from the probability to drop or the one to keep, never both."""
+    name, value = probability("dropout", rate, keep, keep_prob, default)
     threshold = keep_threshold(1 - value if name == "rate" else value)
     if threshold == 0:
         raise ValueError(
@@ -73,11 +84,15 @@ def noise_dimensions(shape, noise_shape):
     """`noise_shape` with None replaced by the extents of `shape`, against which it broadcasts."""
     if noise_shape is None:
         return tuple(shape)
-    if len(noise_shape) != len(shape):
-        raise ValueError(f"dropout: noise_shape {tuple(noise_shape)} has {len(noise_shape)} axes, x has {len(shape)}")
-    noise = tuple(full if own is None else operator.index(own) for own, full in zip(noise_shape, shape))
+    try:
+        extents = tuple(None if own is None else operator.index(own) for own in noise_shape)
+    except TypeError:
+        raise TypeError(
+            f"dropout: noise_shape is {noise_shape!r}; expected 1, None or the extent for each axis of x, {tuple(shape)}"
+        ) from None
+    if len(extents) != len(shape):
+        raise ValueError(f"dropout: noise_shape {extents} has {len(extents)} axes, x has {len(shape)}")
+    noise = tuple(full if own is None else own for own, full in zip(extents, shape))
     if any(own not in (1, full) for own, full in zip(noise, shape)):
-        raise ValueError(
-            f"dropout: noise_shape {tuple(noise_shape)}; expected 1, None or the extent of x, {tuple(shape)}"
-        )
+        raise ValueError(f"dropout: noise_shape {extents}; expected 1, None or the extent of x, {tuple(shape)}")
     return noise

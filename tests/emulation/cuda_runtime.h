@@ -56,6 +56,14 @@ enum cudaError_t {
 
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal,
+  cudaStreamCaptureModeThreadLocal,
+  cudaStreamCaptureModeRelaxed
+};
+
+inline constexpr unsigned cudaHostAllocPortable = 1, cudaHostAllocMapped = 2;
+
 using cudaStream_t = struct EmulatedStream*;
 
 enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
@@ -106,6 +114,21 @@ Word atomicMax(Word* at, Word value) {
   return before;
 }
 
+template <class Word>
+Word atomicCAS(Word* at, Word expected, Word value) {
+  const Word before = *at;
+  if (before == expected) *at = value;
+  return before;
+}
+template <class Word>
+Word atomicExch(Word* at, Word value) {
+  const Word before = *at;
+  *at = value;
+  return before;
+}
+inline void __threadfence() {}
+inline void __threadfence_system() {}
+
 template <class Pass>
 cudaError_t cudaLaunchKernel(void (*kernel)(Pass), dim3 grid, dim3 block, void** arguments, size_t,
                              cudaStream_t stream) {
@@ -143,6 +166,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
 cudaError_t cudaMallocAsync(void** memory, size_t bytes, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream);
+cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned flags);
+cudaError_t cudaFreeHost(void* memory);
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode);
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);

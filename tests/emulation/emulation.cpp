@@ -212,6 +212,17 @@ EMULATED void emulated_launch_graph(int graph) {
 // Launches so far; what a graph keeps is counted when it is captured.
 EMULATED int64_t emulated_launches() { return emulation::launches; }
 
+cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) { return cudaMallocAsync(memory, bytes, nullptr); }
+
+cudaError_t cudaFreeHost(void* memory) { return cudaFreeAsync(memory, nullptr); }
+
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+  static thread_local cudaStreamCaptureMode current = cudaStreamCaptureModeGlobal;
+  const cudaStreamCaptureMode before = current;
+  current = *mode, *mode = before;
+  return cudaSuccess;
+}
+
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 
 const char* cudaGetErrorName(cudaError_t error) {

@@ -86,6 +86,14 @@ PLANTED = {
         ("count_ = std::min({together_, inner_ - row % inner_, end_ - row});", "count_ = std::min({together_, inner_ - row % inner_});"),
         ("return row >= first_ && row < first_ + count_;", "return row >= first_ && row <= first_ + count_;"),
     ],
+    "csrc/cpu/short_rows.h": [
+        ("std::min(count - first, inner - (row + first) % inner)", "std::min(count - first, inner)"),
+        ("row < whole_rows ? whole_columns : 0", "whole_columns"),
+    ],
+    "csrc/cpu/short_row_kernels.cpp": [
+        ("used = used < offset ? used : offset;", ""),
+        ("lanes[column % kLanes][row] += term", "lanes[0][row] += term"),
+    ],
     "csrc/cpu/row_losses.cpp": [
         ("    gradient.finish();\n", ""),
         ("losses[row - begin] = 0;", "losses[row - begin] = losses[0];"),

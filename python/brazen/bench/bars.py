@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +82,13 @@ def label(row: Row) -> str:
 def _light(row: Row) -> bool:
     """Under 0.2 ns an element in L1: the memory, not the arithmetic, should bind."""
     return row["metrics"].get("l1_ns", row["metrics"].get("l1_ns_float32", 1.0)) < 0.2
+
+
+@functools.cache
+def _names(*modules: str) -> frozenset[str]:
+    """What the workloads of these modules are called."""
+    found = (importlib.import_module(f"{__package__}.workloads.{module}").WORKLOADS for module in modules)
+    return frozenset(workload.name for listed in found for workload in listed)
 
 
 def _of_workloads() -> Iterator[Bar]:
@@ -163,6 +172,15 @@ BARS = (
         8.0,
         mean=True,
         applies=lambda row: row["case"].endswith(" step, 32 M"),
+    ),
+    Bar(
+        "reference-operations",
+        "norms, dropout, chains, losses, softmax, random arrays, reference Python: geometric mean",
+        "workload",
+        "reference",
+        8.0,
+        mean=True,
+        applies=lambda row: row["case"] in _names("batch_norm", "chains", "operations", "rows"),
     ),
     *_of_workloads(),
 )

@@ -7,6 +7,7 @@ import datetime
 import time
 from typing import Any
 
+from .. import _core
 from .base import Callback
 from .monitor import direction, improves, watched
 
@@ -101,7 +102,7 @@ class EarlyStopping(Callback):
 
 
 class TerminateOnNaN(Callback):
-    """Stops when the loss of a batch is NaN or infinite."""
+    """Stops when the loss of a batch is NaN or infinite. A label out of range that a GPU has met is an error."""
 
     def __init__(self, raise_error: bool = False):
         self.raise_error = raise_error
@@ -109,6 +110,7 @@ class TerminateOnNaN(Callback):
     def on_train_batch_end(self, batch, logs=None):
         loss = self.model.batch_loss
         if loss - loss != 0:  # NaN for NaN and infinities
+            _core.check_labels()
             message = (
                 f"Batch {batch}: the loss is {loss}. A loss of NaN almost always means that the learning rate, "
                 f"{self.model.lr:g}, is too high"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from .._noise import SHUFFLE
-from .._random import fill, namespace
+from .._random import fill, stable_order
 
 
 def order(count: int, seed: int, epoch: int, site: int = 0, like=None):
@@ -14,4 +14,4 @@ def order(count: int, seed: int, epoch: int, site: int = 0, like=None):
     ([0, 1, 2, 3], False)
     """
     words = fill("words", count, "int64", like, None, "order", seed, epoch, site, 0, SHUFFLE)
-    return namespace(like).argsort(words.view("uint64"), kind="stable")
+    return stable_order(words)

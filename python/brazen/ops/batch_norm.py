@@ -124,6 +124,7 @@ class BatchNorm:
             require_apart("batch_norm", {"out": out}, vectors, running_statistics)
         else:
             require_apart("batch_norm", {**running_statistics, "out": out}, vectors)
+            require_apart("batch_norm", running_statistics, {"x": x, "add": add})
         y, kept, coefficients = _core.batch_norm_forward(
             x, moments, scale, shift, running_mean, running_var, axis, momentum, _unbiased(running), eps, add, kernel,
             noise, out

@@ -13,7 +13,8 @@ import inspect
 import math
 
 from .. import _core
-from .._noise import DROPOUT, drop_threshold, noise_dimensions, seeded
+from .._given import number
+from .._noise import DROPOUT, drop_threshold, noise_dimensions, probability, seeded
 from .._random import draw_mask
 from .fused import dropout_noise, normal_noise
 
@@ -171,9 +172,11 @@ class AlphaDropout:
         dropped = slope * _SATURATION + shift
         return dropout_noise("alpha_dropout", threshold, seed, step, site, offset, slope, shift, dropped)
 
+    @_tells_names
     def __call__(self, x, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
         return _forward(self.__name__, x, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
 
+    @_tells_names
     def backward(self, dy, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
         """dx: dy times the slope where kept, else 0."""
         return _backward(self.__name__, dy, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
@@ -183,22 +186,27 @@ class AlphaDropout:
 
 
 class GaussianDropout:
-    """y = x * (1 + std * z), z standard normal, std = sqrt(rate / (1 - rate)); prediction is the identity."""
+    """y = x * (1 + std * z), z standard normal, std = sqrt(rate / (1 - rate)); prediction is the identity.
+
+    `keep` or `keep_prob` may be given instead of `rate`: 1 - rate.
+    """
 
     __name__ = __qualname__ = "gaussian_dropout"
 
-    def _noise(self, rate, seed, step, site, offset):
-        if not 0 <= rate < 1:
-            raise ValueError(f"gaussian_dropout: rate is {rate}; expected at least 0 and below 1")
-        seed = seeded(seed, f"gaussian_dropout(x, {rate:g}, seed=0, step=step)")
-        return normal_noise("gaussian_dropout", "multiply", math.sqrt(rate / (1 - rate)), seed, step, site, offset)
+    def _noise(self, rate, keep, keep_prob, seed, step, site, offset):
+        name, value = probability(self.__name__, rate, keep, keep_prob)
+        odds = value / (1 - value) if name == "rate" else (1 - value) / value
+        seed = seeded(seed, f"gaussian_dropout(x, {name}={value:g}, seed=0, step=step)")
+        return normal_noise("gaussian_dropout", "multiply", math.sqrt(odds), seed, step, site, offset)
 
-    def __call__(self, x, rate=0.5, *, seed=None, step=0, site=0, offset=0, out=None):
-        return _forward(self.__name__, x, self._noise(rate, seed, step, site, offset), None, out)
+    @_tells_names
+    def __call__(self, x, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
+        return _forward(self.__name__, x, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
 
-    def backward(self, dy, rate=0.5, *, seed=None, step=0, site=0, offset=0, out=None):
+    @_tells_names
+    def backward(self, dy, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
         """dx: dy times the same factors."""
-        return _backward(self.__name__, dy, self._noise(rate, seed, step, site, offset), None, out)
+        return _backward(self.__name__, dy, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
 
     def __repr__(self) -> str:
         return "brazen.gaussian_dropout"
@@ -210,6 +218,7 @@ class GaussianNoise:
     __name__ = __qualname__ = "gaussian_noise"
 
     def __call__(self, x, std=1.0, *, seed=None, step=0, site=0, offset=0, out=None):
+        number(self.__name__, "std", std, "a finite number, at least 0")
         if not 0 <= std < math.inf:
             raise ValueError(f"gaussian_noise: std is {std}; expected a finite number, at least 0")
         seed = seeded(seed, f"gaussian_noise(x, {std:g}, seed=0, step=step)")
@@ -237,11 +246,12 @@ def monte_carlo(predict, samples: int, *, first: int = 0):
     if samples < 1:
         raise ValueError(f"monte_carlo: samples is {samples}; expected at least 1")
     one = predict(first)
-    total = one.astype("float64")
+    is_tensor = not hasattr(one, "astype")  # PyTorch's
+    total = one.double() if is_tensor else one.astype("float64")
     for step in range(first + 1, first + samples):
-        total += predict(step)
-    total /= samples
-    return total.astype(one.dtype)
+        total = total + predict(step)
+    mean = total / samples
+    return mean.to(one.dtype) if is_tensor else mean.astype(one.dtype)
 
 
 dropout = Dropout("dropout")

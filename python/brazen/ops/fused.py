@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .. import _core
+from .._given import require_apart
 from .._noise import DROPOUT, bounded, chain_rate, drop_threshold, seeded, site_of
-from .activations import Activation, Gated, Maxout, Prelu, registered
+from .activations import Activation, Gated, Maxout, Prelu, activations, registered
 
 __all__ = ["fused"]
 
@@ -22,7 +23,11 @@ def activation_of(value, operation: str):
     if isinstance(found, (Gated, Prelu, Maxout)):
         raise TypeError(f"{operation}: {found.__name__} takes more than one array; it cannot stand in a chain")
     if isinstance(value, str):
-        raise ValueError(f"{operation}: activation is {value!r}; brazen.activations() lists the names")
+        from difflib import get_close_matches
+
+        near = get_close_matches(value, activations(), 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"{operation}: activation is {value!r}; {hint}brazen.activations() lists the names")
     raise TypeError(
         f"{operation}: activation is {type(value).__name__}; expected a name, or an activation such as "
         "bz.leaky_relu.with_(alpha=0.2)"
@@ -80,14 +85,25 @@ class Fused:
         )
 
     def backward(self, dy, x, *, bias=None, scale=None, add=None, activation=None, dropout=0.0, seed=None, step=0, site=0,
-                 offset=0, add_after=None, axis=-1):  # fmt: skip
+                 offset=0, add_after=None, axis=-1, dx=None, dbias=None, dscale=None, dadd=None):  # fmt: skip
         """The gradients of x, bias, scale, add and add_after; all but dy as in the forward pass.
 
-        Nothing is copied: without `scale`, the gradient of `add` is the array that is x's, and `add_after`'s is dy.
+        Nothing is copied: without `scale`, the gradient of `add` is the array that is x's, and `add_after`'s is dy. `dx`,
+        `dbias`, `dscale` and `dadd` are arrays to write into; dx may be dy or x itself.
+
+        >>> import numpy as np
+        >>> x, dbias = np.ones((2, 3), "float32"), np.empty(3, "float32")
+        >>> fused.backward(x, x, bias=np.zeros(3, "float32"), activation="relu", dbias=dbias).bias is dbias
+        True
         """
         noise = dropout_noise("fused", drop_threshold(chain_rate("fused", dropout)), seed, step, site, offset)
+        if not (dx is dbias is dscale is dadd is None):
+            given = {"dbias": (dbias, bias), "dscale": (dscale, scale), "dadd": (dadd, add)}
+            self._require_slots(given, scale, {"dx": dx, "dadd": dadd}, {"dy": dy, "x": x, "add": add}, add_after)
         stages = (scale, bias, add, activation_of(activation, "fused"), noise, None, axis)
-        dadd, dx, dbias, dscale = _core.fused_backward(dy, x, *stages, add is not None, wants_sums=True)
+        dadd, dx, dbias, dscale = _core.fused_backward(
+            dy, x, *stages, add is not None, dx, dadd, wants_sums=True, dbias=dbias, dscale=dscale
+        )
         dx = dadd if dx is None else dx
         return FusedGradients(
             x=dx,
@@ -96,6 +112,21 @@ class Fused:
             add=None if add is None else dadd,
             add_after=None if add_after is None else dy,
         )
+
+    def _require_slots(self, given, scale, written, read, add_after) -> None:
+        """What is to be written belongs to an array of the call, and lies apart from what is read after it."""
+        for slot, (array, owner) in given.items():
+            if array is not None and owner is None:
+                raise ValueError(f"fused: {slot} is given, but {slot[1:]} is not")
+        if written["dadd"] is not None and scale is None:
+            raise ValueError(
+                "fused: dadd is given without scale, where the gradient of add is that of x; pass dx alone"
+            )
+        vectors = {slot: array for slot, (array, _) in given.items() if slot != "dadd"}
+        coefficients = {"scale": scale, "bias": given["dbias"][1]}
+        # The gradient of add_after is dy as it lies there.
+        require_apart("fused", written, coefficients, {} if add_after is None else {"dy": read["dy"]})
+        require_apart("fused", vectors, coefficients, written, read)
 
     def __repr__(self) -> str:
         return "brazen.fused"

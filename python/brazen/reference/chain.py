@@ -125,20 +125,23 @@ class Fused:
             return _array(xp, wide if add_after is None else wide + compute(add_after), x.dtype, out)
 
     def backward(self, dy, x, *, bias=None, scale=None, add=None, activation=None, dropout=0.0, seed=None, step=0, site=0,
-                 offset=0, add_after=None, axis=-1):  # fmt: skip
-        """FusedGradients; everything but dy and x is what the forward pass was given."""
+                 offset=0, add_after=None, axis=-1, dx=None, dbias=None, dscale=None, dadd=None):  # fmt: skip
+        """FusedGradients; everything but dy, x and the arrays to write into is what the forward pass was given."""
         xp = array_namespace(x)
         place = {"seed": seed, "step": step, "site": site, "offset": offset}
         with numpy.errstate(all="ignore"):
             axis, factor, wide = self._stages(x, bias, scale, add_after, axis)
             stages = Epilogue("fused", x.shape, add=add, activation=activation, dropout=dropout, **place)
             inner = stages.backward(xp, compute(dy), wide)
+            after = None if add_after is None else dy.copy()
             return FusedGradients(
-                x=_array(xp, inner if factor is None else inner * factor, x.dtype, None),
-                bias=None if bias is None else sum_to(xp, inner, axis, bias),
-                scale=None if scale is None else sum_to(xp, inner * compute(x), axis, scale),
-                add=None if add is None else _array(xp, inner.copy(), x.dtype, None),
-                add_after=None if add_after is None else dy.copy(),
+                x=_array(xp, inner if factor is None else inner * factor, x.dtype, dx),
+                bias=None if bias is None else _array(xp, sum_to(xp, inner, axis, bias), bias.dtype, dbias),
+                scale=None
+                if scale is None
+                else _array(xp, sum_to(xp, inner * compute(x), axis, scale), scale.dtype, dscale),
+                add=None if add is None else _array(xp, inner.copy(), x.dtype, dadd),
+                add_after=after,
             )
 
     def __repr__(self):

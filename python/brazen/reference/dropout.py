@@ -13,7 +13,7 @@ import math
 
 import numpy
 
-from .._noise import DROPOUT, drop_threshold, noise_dimensions, seeded
+from .._noise import DROPOUT, drop_threshold, noise_dimensions, probability, seeded
 from . import random
 from ._kinds import _array, array_namespace, compute
 
@@ -169,17 +169,17 @@ class GaussianDropout:
 
     __name__ = __qualname__ = "gaussian_dropout"
 
-    def __call__(self, x, rate=0.5, *, seed=None, step=0, site=0, offset=0, out=None):
-        if not 0 <= rate < 1:
-            raise ValueError(f"gaussian_dropout: rate is {rate}; expected at least 0 and below 1")
-        noise = _noise(x, seed, step, site, offset, f"gaussian_dropout(x, {rate:g}, seed=0, step=step)")
+    def __call__(self, x, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
+        name, value = probability("gaussian_dropout", rate, keep, keep_prob)
+        odds = value / (1 - value) if name == "rate" else (1 - value) / value
+        noise = _noise(x, seed, step, site, offset, f"gaussian_dropout(x, {name}={value:g}, seed=0, step=step)")
         real = noise.dtype.type
-        factor = real(1) + real(math.sqrt(rate / (1 - rate))) * noise
+        factor = real(1) + real(math.sqrt(odds)) * noise
         return _array(array_namespace(x), compute(x) * factor, x.dtype, out)
 
-    def backward(self, dy, rate=0.5, *, seed=None, step=0, site=0, offset=0, out=None):
+    def backward(self, dy, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
         """dx = dy times the same factors."""
-        return self(dy, rate, seed=seed, step=step, site=site, offset=offset, out=out)
+        return self(dy, rate, keep=keep, keep_prob=keep_prob, seed=seed, step=step, site=site, offset=offset, out=out)
 
     def __repr__(self):
         return "brazen.reference.gaussian_dropout"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..case import Case
 
-_MODULES = ("batch_norm", "chains", "checkpoints", "fitting", "optim", "rows", "torch_loop", "training")
+_MODULES = ("batch_norm", "chains", "checkpoints", "fitting", "operations", "optim", "rows", "torch_loop", "training")
 
 
 @dataclass(frozen=True)
