@@ -100,6 +100,27 @@ def test_the_smallest_position_is_told_in_the_labels_shape(cupy, no_label_waits,
         bz.checks.labels()
 
 
+def test_a_replayed_graph_tells_too(cupy, no_label_waits):  # noqa: F811
+    """Captured with good labels; the launch after they were overwritten meets a bad one."""
+    x, labels = cupy.on_device(np.zeros((40, 6), "f4")), cupy.on_device(np.zeros(40, "i4"))
+    out = cupy.on_device(np.full((40, 6), 7, "f4"))
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        loss, _ = bz.softmax_cross_entropy(x, labels, out=out)
+        graph = stream.end_capture()
+    assert (out.get() == 7).all()
+    graph.launch(stream)
+    assert abs(float(loss) - np.log(6)) < 1e-6
+    bz.checks.labels()
+    for bad in (6, -7):  # told once a launch, as long as somebody takes it
+        labels[33] = bad
+        graph.launch(stream)
+        assert np.isnan(float(loss)) and np.isnan(out.get()[33]).all()
+        with pytest.raises(ValueError, match=f"holds {bad} at position 33; expected 0 to 5, or ignore_index = -100"):
+            bz.checks.labels()
+
+
 def test_a_loss_without_labels_neither_asks_nor_tells(cupy, no_label_waits):  # noqa: F811
     x = cupy.on_device(np.zeros((2, 3), "f4"))
     bz.softmax_cross_entropy(x, cupy.on_device(np.array([3, 0])))
