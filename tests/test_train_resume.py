@@ -3,6 +3,7 @@
 
 import copy
 import hashlib
+import warnings
 
 import brazen as bz
 import numpy as np
@@ -228,3 +229,17 @@ def test_a_directory_that_cannot_be_written(tmp_path):
         fit(trainer(), checkpoint_dir=tmp_path / "file" / "checkpoints")
     with pytest.raises(ValueError, match="checkpoint_every is 0"):
         fit(trainer(), checkpoint_dir=tmp_path, checkpoint_every=0)
+
+
+def test_checkpoints_of_another_run_are_warned_of(tmp_path):
+    """They are further on: a resumed run would take them for its own."""
+    fit(trainer(), epochs=2, checkpoint_dir=tmp_path)
+    with pytest.warns(UserWarning, match="up to step 20 of another run, and this one begins at step 0") as seen:
+        fit(trainer(), epochs=1, checkpoint_dir=tmp_path)
+    assert seen[0].filename == __file__
+    for resume in ("auto", tmp_path / "step-00000020"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fit(trainer(), epochs=2, checkpoint_dir=tmp_path, resume=resume)
+    with pytest.warns(UserWarning, match="begins at step 10"):
+        fit(trainer(), epochs=2, checkpoint_dir=tmp_path, resume=tmp_path / "step-00000010")

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
+
+from .. import checkpoint
 
 FORMAT = 1
 
@@ -77,8 +80,6 @@ class Checkpoints:
     """When a fit writes checkpoints: after each epoch, or every so many batches, and where it ends."""
 
     def __init__(self, directory, every: int | str, keep: int):
-        from .. import checkpoint
-
         if every != "epoch" and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise ValueError(f"checkpoint_every is {every!r}; expected 'epoch' or a number of batches")
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
@@ -91,6 +92,16 @@ class Checkpoints:
         self.writer.hold()
         self.written: int | None = None
         self.due = 0
+
+    def warn_of_later(self, step: int) -> None:
+        """Checkpoints of another run, further on: a resumed run would take them for this one's."""
+        later = max((found for found, _, _ in checkpoint.store.listed(self.directory)), default=0)
+        if later > step:
+            warnings.warn(
+                f"checkpoint_dir {self.directory!r} holds checkpoints up to step {later} of another run, and this one begins at "
+                f"step {step}: resume='auto' would go on from those. Give another directory, or remove them",
+                stacklevel=4,
+            )
 
     def write(self, trainer) -> None:
         """Once for each step: a directory is never written anew."""
@@ -120,8 +131,6 @@ class Checkpoints:
 
 def find(path, missing_ok: bool = True) -> dict[str, Any] | None:
     """The state of the newest intact checkpoint in a directory, or of a checkpoint; None where there is none."""
-    from .. import checkpoint
-
     newest = checkpoint.newest(path)
     if newest is None and not missing_ok and not os.path.isdir(path):
         raise FileNotFoundError(

@@ -280,6 +280,8 @@ class Trainer:
         checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, checkpoint_every, keep)
         try:
             saved = self._saved(resume, checkpoints)
+            if checkpoints is not None and resume != "auto":
+                checkpoints.warn_of_later(self.steps)
             self.interrupted, self.history = False, history
             self._fit = Fit(
                 self, train, epochs, validation=validation, callbacks=everyone, history=history, settings=settings,
