@@ -23,7 +23,7 @@ class Workload:
     `asked` holds the bars, each a metric and the least or, with `at_most`, the most it may be: `torch`, `jax`, `keras`, `reference`
     (how many times faster we are), `copy_fraction` (the part of B reached with the case's bytes), `of_copy` (our time
     over a plain copy of as many bytes), `microseconds`, `overhead_us` (microseconds above the case's baseline), `sklearn`,
-    `bare` (the same loop without the trainer) or `step_us` (microseconds a step more than that).
+    `bare` (the same loop without the trainer; of PyTorch's loops, what both sides have, alone) or `step_us` (microseconds a step more than that).
     """
 
     name: str

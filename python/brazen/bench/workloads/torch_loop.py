@@ -113,19 +113,20 @@ def _mlp(peers: tuple[str, ...], shape: tuple[int, ...]) -> Case:
     x = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
     labels = torch.from_numpy(random.integers(0, widths[-1], shape[0]))
 
-    def training(hidden: Callable[[int], list], optimizer: Callable, loss_of: Callable):
+    def training(hidden: Callable[[int], list], optimizer: Callable | None, loss_of: Callable):
         layers: list = []
         for inputs, width in zip(widths[:-2], widths[1:-1]):
             layers += [torch.nn.Linear(inputs, width), *hidden(width)]
         model = torch.nn.Sequential(*layers, torch.nn.Linear(widths[-2], widths[-1]))
-        steps = optimizer(model.parameters())
+        steps = optimizer(model.parameters()) if optimizer else None
 
         @torch.enable_grad()
         def step():
-            steps.zero_grad()
+            model.zero_grad()
             loss = loss_of(model(x), labels)
             loss.backward()
-            steps.step()
+            if steps is not None:
+                steps.step()
             return loss
 
         return step
@@ -146,6 +147,9 @@ def _mlp(peers: tuple[str, ...], shape: tuple[int, ...]) -> Case:
 
     weights = sum(a * b for a, b in zip(widths, widths[1:]))
     case = Case("MLP", "forward", "float32", x.numel(), 40 * weights, {"out": Side("f()", f=ours)}, check)
+    # PyTorch's matrix products alone, which both sides have: what no norm and no optimizer can go below.
+    products = training(lambda width: [], None, torch.nn.functional.cross_entropy)
+    case.peers["bare"] = {"allocating": [Side("f()", f=products)]}
     if "torch" in peers:
         theirs = training(
             lambda width: [torch.nn.BatchNorm1d(width), torch.nn.ReLU(inplace=True), torch.nn.Dropout(0.5)],
@@ -198,9 +202,24 @@ def _block(peers: tuple[str, ...], shape: tuple[int, ...]) -> Case:
 
     sides = {name: Side("f()", f=f) for name, f in zip(("out", "allocating"), ours)}
     case = Case("ResNet block", "forward", "float32", x.numel(), 12 * x.numel() * 4, sides, check)
+    passed_on = _passed_on()
+    # The convolutions alone, which both sides have.
+    alone = [both(lambda n: passed_on(), order) for order in orders]
+    case.peers["bare"] = {"allocating": [Side("f()", f=f) for f in alone]}
     if "torch" in peers:
         case.peers["torch"] = {"allocating": [Side("f()", f=f) for f in theirs]}
     return case
+
+
+def _passed_on():
+    """In a norm's place, where a block is timed without."""
+    import torch
+
+    class PassedOn(torch.nn.Module):
+        def forward(self, x, add=None):
+            return x
+
+    return PassedOn
 
 
 def _torch_norm_relu():
