@@ -12,7 +12,9 @@ Imported by name only (`import brazen.torch`); needs PyTorch, which brazen does 
 try:
     import torch as _torch  # noqa: F401, PyTorch's: imports are absolute
 except ImportError as _missing:
-    raise ImportError("brazen.torch needs PyTorch: pip install 'brazen[torch]' brings it") from _missing
+    raise ModuleNotFoundError(
+        "brazen.torch needs PyTorch: pip install 'brazen[torch]' brings it", name="torch"
+    ) from _missing
 
 from .activations import *  # noqa: F403
 from .activations import __all__ as _activations
