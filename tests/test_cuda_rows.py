@@ -111,11 +111,14 @@ def test_a_replayed_graph_tells_too(cupy, no_label_waits):  # noqa: F811
         graph = stream.end_capture()
     assert (out.get() == 7).all()
     graph.launch(stream)
+    stream.synchronize()
     assert abs(float(loss) - np.log(6)) < 1e-6
     bz.checks.labels()
     for bad in (6, -7):  # told once a launch, as long as somebody takes it
         labels[33] = bad
+        cupy.cuda.get_current_stream().synchronize()
         graph.launch(stream)
+        stream.synchronize()
         assert np.isnan(float(loss)) and np.isnan(out.get()[33]).all()
         with pytest.raises(ValueError, match=f"holds {bad} at position 33; expected 0 to 5, or ignore_index = -100"):
             bz.checks.labels()

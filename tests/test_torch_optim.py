@@ -301,6 +301,19 @@ def test_options_of_the_same_pass(torch, bt):
     assert torch.equal(bias.detach(), torch.ones(2))
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_words_of_pytorch_s_optimizers_are_taken(name, torch, bt):
+    """Another import is the one line that changes: `fused=True` may stay, and makes no difference."""
+    ends = []
+    for given in ({}, {"foreach": True}, {"fused": True, "capturable": True, "differentiable": False}):
+        params = _params(torch)
+        _run(torch, getattr(bt, name)(params, **given), params, 0, 2)
+        ends.append(params)
+    assert _equal(torch, ends[0], ends[1]) and _equal(torch, ends[0], ends[2])
+    with pytest.raises(ValueError, match="differentiable is True; a step here is outside the graph"):
+        getattr(bt, name)(_params(torch), differentiable=True)
+
+
 def test_errors(torch, bt):
     p = torch.nn.Parameter(torch.ones(3))
     with pytest.raises(TypeError, match="AdamW knows no weight_decoy"):

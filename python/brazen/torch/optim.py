@@ -58,13 +58,17 @@ def _unpacked(tensor, order):
     return tensor if order is None else tensor.permute(tuple(np.argsort(order)))
 
 
+_ALWAYS = ("foreach", "fused", "capturable")  # words of PyTorch's optimizers for what a step is anyway
+
+
 class Optimizer(torch.optim.Optimizer):
     """One update rule over all parameters in one pass, in place, under PyTorch's contract; the rules are subclasses.
 
     Hyper-parameters and options are those of `brazen.optim.Optimizer` (`clip_norm`, `ema`, `agc`, … in the same pass); those a
     group may set for itself there, a group may set here. Parameters without a gradient are left alone and count no step. The
-    state of a 16-bit parameter is float32; with `master_weights` its float32 weights are part of the state. `unit_axis` is 0, where PyTorch's weights have their units. `report` is what the
-    last step said.
+    state of a 16-bit parameter is float32; with `master_weights` its float32 weights are part of the state. `unit_axis` is 0,
+    where PyTorch's weights have their units. `foreach`, `fused` and `capturable` are taken whatever they say: every step is
+    all three. `report` is what the last step said.
     """
 
     rule: ClassVar[type[brazen.optim.Optimizer]]
@@ -74,6 +78,12 @@ class Optimizer(torch.optim.Optimizer):
         if lr is not None:
             given["lr"] = lr
         given.setdefault("unit_axis", 0)
+        for name in _ALWAYS:
+            given.pop(name, None)
+        if given.pop("differentiable", False):
+            raise ValueError(
+                f"{type(self).__name__}: differentiable is True; a step here is outside the graph, as torch.no_grad"
+            )
         self.rule(**{name: _number(value) for name, value in given.items()})  # raises where something is wrong
         grouped = {**self.rule.hyper, **GROUP_OPTIONS, **{name: STEP_OPTIONS[name] for name in _GROUPED}}
         self.options = {name: value for name, value in given.items() if name not in grouped}
