@@ -269,45 +269,55 @@ def test_gradients_are_those_of_differences(chain, training):
             assert abs(difference - gradient[at]) <= tolerance("float64").central_difference * scale, f"{name}{at}"
 
 
+class _Errors:
+    """Sums of squared errors of ours and of PyTorch's, each array's relative to its largest number."""
+
+    def __init__(self):
+        self.ours, self.theirs = {}, {}
+
+    def add(self, name, ours, theirs, exact):
+        for sums, given in ((self.ours, ours), (self.theirs, theirs)):
+            error = (np.asarray(given, np.float64) - exact) / np.abs(exact).max()
+            sums[name] = sums.get(name, 0.0) + (error**2).mean()
+
+
 @pytest.mark.parametrize("order", [np.array, channels_last], ids=["nchw", "channels_last"])
-@pytest.mark.parametrize("shape", [(8, 5, 6, 7), (50, 12), (3, 64, 16, 16)])
-def test_at_least_as_exact_as_torch(torch, shape, order):
-    """Ten training steps with running statistics, gradients, then inference; errors against float64."""
-    channels = shape[1]
-    scale, shift = samples.ordinary(channels, "float32", 3), samples.ordinary(channels, "float32", 4)
-    layer = (torch.nn.BatchNorm2d if len(shape) == 4 else torch.nn.BatchNorm1d)(channels)
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(scale)), layer.bias.copy_(torch.from_numpy(shift))
-    running = np.zeros(channels, "float32"), np.ones(channels, "float32")
-    truth = np.zeros(channels), np.ones(channels)
-
-    def compare(ours, theirs, exact, told):
-        worst = lambda a: np.abs(np.asarray(a, np.float64) - exact).max()  # noqa: E731
-        spare = 2 * tolerance("float32").unit * np.abs(exact).max()
-        assert worst(ours) <= worst(theirs) + spare, f"{told}: {worst(ours)} over {worst(theirs)}"
-
-    for step in range(10):
-        x, dy = (
-            order(samples.ordinary(shape, "float32", step) + np.float32(1)),
-            order(samples.ordinary(shape, "float32", 99)),
-        )
-        y, saved = bz.batch_norm(x, scale, shift, *running)
-        exact, exact_saved = reference(wide(x), wide(scale), wide(shift), *truth)
-        tensor = torch.from_numpy(x).requires_grad_()
-        layer.zero_grad()
-        their_y = layer(tensor)
-        their_y.backward(torch.from_numpy(dy))
-        compare(y, their_y.detach().numpy(), exact, "y")
-        ours, right = bz.batch_norm.backward(dy, saved), reference.backward(wide(dy), exact_saved)
-        compare(ours.x, tensor.grad.numpy(), right.x, "dx")
-        compare(ours.scale, layer.weight.grad.numpy(), right.scale, "dscale")
-        compare(ours.shift, layer.bias.grad.numpy(), right.shift, "dshift")
-    compare(running[0], layer.running_mean.numpy(), truth[0], "running mean")
-    compare(running[1], layer.running_var.numpy(), truth[1], "running variance")
-    layer.eval()
-    y, _ = bz.batch_norm(x, scale, shift, *running, training=False)
-    exact, _ = reference(wide(x), wide(scale), wide(shift), *truth, training=False)
-    compare(y, layer(torch.from_numpy(x)).detach().numpy(), exact, "inference")
+def test_at_least_as_exact_as_torch(torch, order):
+    """Ten training steps with running statistics, gradients, then inference: the root mean square errors against float64."""
+    errors = _Errors()
+    for shape in [(8, 5, 6, 7), (50, 12), (3, 64, 16, 16), (16, 24, 5, 5)]:
+        channels = shape[1]
+        scale, shift = samples.ordinary(channels, "float32", 3), samples.ordinary(channels, "float32", 4)
+        layer = (torch.nn.BatchNorm2d if len(shape) == 4 else torch.nn.BatchNorm1d)(channels)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(scale)), layer.bias.copy_(torch.from_numpy(shift))
+        running = np.zeros(channels, "float32"), np.ones(channels, "float32")
+        truth = np.zeros(channels), np.ones(channels)
+        for step in range(10):
+            x = order(samples.ordinary(shape, "float32", step) + np.float32(1))
+            dy = order(samples.ordinary(shape, "float32", 99 + step))
+            y, saved = bz.batch_norm(x, scale, shift, *running)
+            exact, exact_saved = reference(wide(x), wide(scale), wide(shift), *truth)
+            tensor = torch.from_numpy(x).requires_grad_()
+            layer.zero_grad()
+            their_y = layer(tensor)
+            their_y.backward(torch.from_numpy(dy))
+            errors.add("y", y, their_y.detach().numpy(), exact)
+            ours, right = bz.batch_norm.backward(dy, saved), reference.backward(wide(dy), exact_saved)
+            errors.add("dx", ours.x, tensor.grad.numpy(), right.x)
+            errors.add("dscale", ours.scale, layer.weight.grad.numpy(), right.scale)
+            errors.add("dshift", ours.shift, layer.bias.grad.numpy(), right.shift)
+            errors.add("running mean", running[0], layer.running_mean.numpy(), truth[0])
+            errors.add("running variance", running[1], layer.running_var.numpy(), truth[1])
+        layer.eval()
+        y, _ = bz.batch_norm(x, scale, shift, *running, training=False)
+        exact, _ = reference(wide(x), wide(scale), wide(shift), *truth, training=False)
+        errors.add("inference", y, layer(torch.from_numpy(x)).detach().numpy(), exact)
+    ratios = {name: round((errors.ours[name] / errors.theirs[name]) ** 0.5, 3) for name in errors.ours}
+    # PyTorch sums these two of NCHW in float64 and rounds once: the least error there is. Ours add float32 terms in lanes
+    # and round once more, an error of about the same size where a few hundred terms are added: sqrt(1 + 1/2).
+    spare = {"dscale": 1.5**0.5, "dshift": 1.5**0.5} if order is np.array else {}
+    assert all(ratio <= spare.get(name, 1) for name, ratio in ratios.items()), ratios
 
 
 @pytest.mark.parametrize("shape", [(70_001, 3), (2, 70_001), (70_001, 2, 2), (2, 70_001, 3)])
@@ -330,3 +340,10 @@ def test_more_than_2_to_the_31_elements():
     rounding = 64 * tolerance("float64").unit  # a float64 tree over chunks that are the same 32 again and again
     assert np.allclose(moments[1], part[1], rtol=0, atol=rounding * np.abs(one).max())
     assert np.allclose(moments[2] / samples_in_all, part[2], rtol=rounding, atol=0)
+    # The backward sums of the same: dy is x, and its sum the mean times the count.
+    _, saved = bz.batch_norm(one)
+    sums = bz.batch_norm.backward_sums(x, saved._replace(x=x, moments=moments))
+    alone = bz.batch_norm.backward_sums(one, saved)
+    assert np.allclose(
+        sums, alone * samples_in_all, rtol=rounding, atol=rounding * np.abs(alone).max() * samples_in_all
+    )

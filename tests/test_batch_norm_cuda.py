@@ -144,3 +144,14 @@ def test_more_axes_than_a_pass_over_elements_has(cupy):  # noqa: F811
     _, saved = bz.batch_norm(x, activation="silu", dropout=0.5, seed=2)
     _, there = bz.batch_norm(cupy.on_device(x), activation="silu", dropout=0.5, seed=2)
     check_gradients(bz.batch_norm.backward(cupy.on_device(dy), there), bz.batch_norm.backward(dy, saved), "ten axes")
+
+
+@pytest.mark.parametrize("running", ["biased", "unbiased"])
+def test_recalibrate(cupy, running):  # noqa: F811
+    """Population statistics of batches on the device, written there: the bits of the CPU's."""
+    batches = [samples.ordinary((n, 4, 3), "float32", n) for n in (8, 8, 5)]
+    expected = np.zeros(4, "float32"), np.zeros(4, "float32")
+    bz.batch_norm.recalibrate(batches, *expected, running=running)
+    mean, variance = (cupy.on_device(np.zeros(4, "float32")) for _ in range(2))
+    bz.batch_norm.recalibrate((cupy.on_device(batch) for batch in batches), mean, variance, running=running)
+    assert not same_bits(mean.get(), expected[0]) and not same_bits(variance.get(), expected[1])

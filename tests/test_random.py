@@ -249,3 +249,59 @@ def test_outputs_that_cannot_be_written():
         bz.random.bernoulli(None, seed=0, out=np.empty(4, "float32"))
     with pytest.raises(TypeError, match=r"uniform: seed is missing; call uniform\(shape, seed=0, step=step\)"):
         bz.random.uniform(4, seed=None)
+
+
+@pytest.mark.release
+def test_more_than_2_to_the_31_elements():
+    """2 GiB of bool; the last elements are those at their place in the whole."""
+    psutil = pytest.importorskip("psutil")
+    count = (1 << 31) + 1000
+    if psutil.virtual_memory().available < 2 * count:
+        pytest.skip("needs 4 GiB of free memory")
+    drawn = bz.random.bernoulli(count, 0.25, seed=3)
+    for start in (0, (1 << 31) - 500, count - 500):
+        part = bz.random.bernoulli(500, 0.25, seed=3, offset=start)
+        assert np.array_equal(drawn[start : start + 500], part)
+
+
+@pytest.mark.parametrize("name", ["uniform", "normal", "bernoulli", "permutation"])
+def test_arrays_of_pytorch(name):
+    """like= and out= of tensors: NumPy's numbers in the library that was asked for."""
+    torch = pytest.importorskip("torch")
+    function, shape = getattr(bz.random, name), 12 if name == "permutation" else (3, 4)
+    expected = function(shape, seed=5, step=2)
+    drawn = function(shape, seed=5, step=2, like=torch.zeros(1))
+    assert isinstance(drawn, torch.Tensor) and np.array_equal(drawn.numpy(), expected)
+    assert drawn.numpy().dtype == expected.dtype
+    out = torch.zeros_like(drawn)
+    assert function(shape, seed=5, step=2, out=out) is out and np.array_equal(out.numpy(), expected)
+    if name in ("uniform", "normal"):
+        narrow = function(shape, seed=5, step=2, like=drawn, dtype="bfloat16")
+        assert narrow.dtype == torch.bfloat16 and torch.equal(narrow, drawn.bfloat16())
+        assert function(shape, seed=5, like=drawn, dtype=torch.float64).dtype == torch.float64
+
+
+def test_masks_and_means_of_pytorch():
+    torch = pytest.importorskip("torch")
+    for bits in (False, True):
+        mask = bz.dropout.mask((3, 7), 0.4, seed=1, bits=bits, like=torch.zeros(1))
+        assert np.array_equal(mask.numpy(), bz.dropout.mask((3, 7), 0.4, seed=1, bits=bits))
+    x = torch.ones(5)
+    mean = bz.monte_carlo(lambda step: bz.dropout(x, 0.5, seed=0, step=step), 10)
+    expected = bz.monte_carlo(lambda step: bz.dropout(x.numpy(), 0.5, seed=0, step=step), 10)
+    assert mean.dtype == torch.float32 and np.array_equal(mean.numpy(), expected) and (x == 1).all()
+    same = bz.monte_carlo(lambda step: x.double(), 3)
+    assert same.dtype == torch.float64 and (same == 1).all()
+
+
+def test_shapes_and_libraries_that_cannot_be():
+    out = np.empty((3, 4), "f4")
+    assert bz.random.uniform(out=out, seed=1) is out and np.array_equal(out, bz.random.uniform((3, 4), seed=1))
+    with pytest.raises(ValueError, match=r"uniform: out has shape \(3, 4\); expected \(4, 3\), the shape asked for"):
+        bz.random.uniform((4, 3), out=out, seed=1)
+    with pytest.raises(TypeError, match="normal: shape is missing"):
+        bz.random.normal(seed=1)
+    with pytest.raises(TypeError, match="uniform: like is list; expected an array of NumPy, CuPy or PyTorch"):
+        bz.random.uniform(3, seed=1, like=[1.0])
+    with pytest.raises(ValueError, match=r"permutation: out has shape \(4,\); expected \(5,\)"):
+        bz.random.permutation(5, seed=1, out=np.empty(4, "i8"))

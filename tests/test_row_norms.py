@@ -277,7 +277,7 @@ def test_not_further_from_the_truth_than_pytorch(name):
             ):
                 ours[k] += np.sqrt(np.mean((a - t) ** 2))
                 theirs[k] += np.sqrt(np.mean((b - t) ** 2))
-        assert (ours <= 1.05 * theirs).all(), f"{shape}: {ours} against {theirs}"
+        assert (ours <= theirs).all(), f"{shape}: {ours} against {theirs}"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -345,3 +345,13 @@ def test_errors_name_the_argument():
     ]:
         with pytest.raises((TypeError, ValueError), match=match):
             call()
+
+
+def test_more_than_2_to_the_31_elements():
+    """Rows that share their memory; a row number, or an element's, that went through 32 bits would be wrong."""
+    one = np.random.default_rng(0).standard_normal((1, 4096)).astype("f4")
+    many = np.broadcast_to(one, ((1 << 19) + 7, 4096))
+    lengths = bz.row_norms(many)
+    assert lengths.shape == (len(many),) and (lengths == bz.row_norms(one)).all()
+    whole = bz.row_norms(many, axis=(0, 1))
+    assert abs(whole / (lengths[0] * np.sqrt(len(many))) - 1) <= 4 * tolerance("float32").unit

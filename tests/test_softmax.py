@@ -175,6 +175,27 @@ def test_rows_are_independent(name):
             assert not same_bits(alone[0], y[row]) and not same_bits(alone[1], dx[row])
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "sparsemax"])
+def test_not_further_from_the_truth_than_pytorch(name):
+    """The root mean square errors against float64, over shapes of few and of many elements together."""
+    torch = pytest.importorskip("torch")
+    ours, theirs = np.zeros(2), np.zeros(2)
+    for shape in [(300, 10), (300, 21), (300, 64), (60, 300), (8, 5000)]:
+        for seed in range(5):
+            rng = np.random.default_rng(seed)
+            x, dy = numbers(rng, shape, "float32"), numbers(rng, shape, "float32", 1.0)
+            y, dx = _both(bz, name, x, dy)
+            truth, slope = _both(reference, name, x.astype("f8"), dy.astype("f8"))
+            tensor = torch.from_numpy(x).requires_grad_()
+            with torch.enable_grad():
+                peer = getattr(torch, name)(tensor, -1)
+                peer.backward(torch.from_numpy(dy))
+            for k, (a, b, t) in enumerate([(y, peer.detach().numpy(), truth), (dx, tensor.grad.numpy(), slope)]):
+                ours[k] += np.sqrt(np.mean((a - t) ** 2)) / np.abs(t).max()
+                theirs[k] += np.sqrt(np.mean((b - t) ** 2)) / np.abs(t).max()
+    assert (ours <= theirs).all(), f"{ours} against {theirs}"
+
+
 def test_extreme_rows():
     largest = float(np.finfo("f4").max)
     x = np.array([[largest, -largest, 0], [-np.inf, 0, 0], [np.nan, 0, 0], [-1e30] * 3], "f4")
