@@ -65,7 +65,8 @@ def test_runs(name, run_python):
         backends = [name for name in ("torch", "jax", "tensorflow") if importlib.util.find_spec(name)]
         if not backends:
             pytest.skip("Keras has no backend here that trains: pip install torch")
-        run_python(text, timeout=300, env={"KERAS_BACKEND": backends[0]})
+        # Steps this small gain nothing from a second thread, and lose much where it must wait for a core.
+        run_python(text, timeout=300, env={"KERAS_BACKEND": backends[0], "OMP_NUM_THREADS": "1"})
     else:
         if "torch" in _imports(text):
             importlib.import_module("torch").set_num_threads(1)  # a step of these is microseconds of work
