@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from emulation import build
 from test_gpu_tools import TOOLS, cupy, tools  # noqa: F401
@@ -49,7 +50,7 @@ def test_the_table_of_pytorch(on_cpu, tmp_path, monkeypatch):
         assert entry["checked"] > 10_000 and not entry["differing"] and not entry["note"], entry
 
 
-@pytest.mark.parametrize("name", ["many", "bits", "hundred_steps"])
+@pytest.mark.parametrize("name", ["many", "bits", "hundred_steps", "captured_steps"])
 def test_steps_of_cupy(cupy, tmp_path, monkeypatch, name):  # noqa: F811
     device, optim_cases = importlib.import_module("device"), importlib.import_module("optim_cases")
     monkeypatch.setattr(device, "SHRINK", 1 << 11)
@@ -61,6 +62,19 @@ def test_steps_of_cupy(cupy, tmp_path, monkeypatch, name):  # noqa: F811
 def test_networks(cupy, tmp_path):  # noqa: F811
     entry = step("networks")(work(tmp_path))
     assert "the largest difference 0 of its norm" in entry["note"], entry
+
+
+def test_a_training_step_is_a_graph(cupy, torch):  # noqa: F811
+    """What stage bench times: captured once on the emulated device, launched, its loss falling."""
+    steps = importlib.import_module("whole_steps")
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((16, 20), dtype="float32"), rng.integers(0, 10, 16)
+    launch, loss = steps.ours(torch, x, labels)
+    launch()
+    before = loss()
+    for _ in range(30):
+        launch()
+    assert loss() < before
 
 
 def test_the_suite_collects_every_test_of_the_emulated_device(tmp_path):
@@ -111,8 +125,6 @@ def test_the_suite_asks_cupy_for_what_its_tests_use(cupy, monkeypatch):  # noqa:
     device = importlib.import_module("device")
     monkeypatch.setattr(device, "library", lambda name: cupy)
     there = device.cupy_of_tests()
-    import numpy as np
-
     array = np.arange(12.0).reshape(3, 4)[:, ::2]
     assert (there.on_device(array).get() == array).all() and there.ndarray is cupy.ndarray
     assert there.empty(3).shape == (3,) and there.cuda.Device is cupy.cuda.Device

@@ -96,7 +96,8 @@ def ours(torch, x, labels):
         graph = stream.end_capture()
     stream.synchronize()
     ours.alive = (net, optimizer, given, classes, dy, kept, graph)  # a graph keeps addresses, not arrays
-    null = xp.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream)
+    # PyTorch's stream is CuPy's null stream, on which events are recorded.
+    null = xp.cuda.get_current_stream()
     return lambda: graph.launch(null), lambda: float(kept[0])
 
 
