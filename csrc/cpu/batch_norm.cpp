@@ -72,8 +72,10 @@ class Gradient {
     static thread_local Pass::Tiles own;
     return own;
   }
-  static void compute(const void* context, int64_t index, int64_t n, void* tile) {
-    static_cast<const Gradient*>(context)->pass_.compute(tiles(), index, n, &tile);
+  static void compute(const void* context, int64_t index, int64_t n, int64_t next, void* tile) {
+    const Pass& pass = static_cast<const Gradient*>(context)->pass_;
+    if (next >= 0) pass.fetch(next, n);
+    pass.compute(tiles(), index, n, &tile);
   }
 
   const Pass& pass_;

@@ -12,9 +12,10 @@
 
 namespace brazen::cpu {
 
-// Gives elements that are computed, not stored: `n` of them from `index` on, in the order of the layout.
+// Gives elements that are computed, not stored: `n` of them from `index` on, in the order of the layout. As many from
+// `next` on are wanted next, unless it is below 0.
 struct Computed {
-  void (*compute)(const void* context, int64_t index, int64_t n, void* tile) = nullptr;
+  void (*compute)(const void* context, int64_t index, int64_t n, int64_t next, void* tile) = nullptr;
   const void* context = nullptr;
 };
 
@@ -41,10 +42,12 @@ class ChannelSource {
   void replace(Computed computed) { computed_ = computed; }
   int64_t row_step() const { return row_stride_ / static_cast<int64_t>(sizeof(T)); }
 
-  // Rows [start, start + n) of a channel. `tile` and `spare` hold 1,024 T each.
-  const T* chunk(const KernelTable& table, int64_t channel, int64_t start, int64_t n, T* tile, void* spare) const {
+  // Rows [start, start + n) of a channel; those from element `next` on are wanted next, unless it is below 0. `tile`
+  // and `spare` hold 1,024 T each.
+  const T* chunk(const KernelTable& table, int64_t channel, int64_t start, int64_t n, int64_t next, T* tile,
+                 void* spare) const {
     if (computed_.compute) {
-      computed_.compute(computed_.context, channel * rows_ + start, n, tile);
+      computed_.compute(computed_.context, channel * rows_ + start, n, next, tile);
       return tile;
     }
     const char* from = address(channel, start);
@@ -53,10 +56,13 @@ class ChannelSource {
     return static_cast<const T*>(gather_run(table, layout_, operand_, base, 1, start, n, tile, spare));
   }
 
-  // `n` elements from (row, channel) on, row after row; more than one row only of a packed source.
-  const T* columns(const KernelTable& table, int64_t row, int64_t channel, int64_t n, T* tile) const {
+  // `n` elements from (row, channel) on, row after row; more than one row only of a packed source. The same of row
+  // `next_row` are wanted next, unless it is below 0.
+  const T* columns(const KernelTable& table, int64_t row, int64_t channel, int64_t n, int64_t next_row, T* tile) const {
     if (computed_.compute) {
-      computed_.compute(computed_.context, row * channel_count(layout_) + channel, n, tile);
+      const int64_t channels = channel_count(layout_);
+      const int64_t next = next_row < 0 ? next_row : next_row * channels + channel;
+      computed_.compute(computed_.context, row * channels + channel, n, next, tile);
       return tile;
     }
     const char* from = static_cast<const char*>(operand_.data) + row * row_stride_ + channel * itemsize(operand_.dtype);
@@ -120,13 +126,15 @@ class ChannelReduction {
   Result chunk(int64_t channel, int64_t at, int64_t next_channel, int64_t next) const {
     const int64_t start = at * kChunkRows, n = std::min<int64_t>(kChunkRows, rows_ - start);
     T* tiles = reinterpret_cast<T*>(thread_scratch<1>(4 * kChunkRows * sizeof(T)));
-    const T* x = x_.chunk(table_, channel, start, n, tiles, tiles + kChunkRows);
     const bool more = next_channel < channels_ && next < chunks();
+    const int64_t next_index = more ? next_channel * rows_ + next * kChunkRows : -1;
+    const T* x = x_.chunk(table_, channel, start, n, next_index, tiles, tiles + kChunkRows);
     const char* x_ahead = ahead(x_, x, more, next_channel, next);
     if constexpr (kMoments) {
       return kernels_.moments[kType](x, n, x_ahead);
     } else {
-      const T* grad = grad_.chunk(table_, channel, start, n, tiles + 2 * kChunkRows, tiles + 3 * kChunkRows);
+      const T* grad =
+          grad_.chunk(table_, channel, start, n, next_index, tiles + 2 * kChunkRows, tiles + 3 * kChunkRows);
       return kernels_.sums[kType](grad, x, centers_ + channel, n, ahead(grad_, grad, more, next_channel, next),
                                   x_ahead);
     }
@@ -165,12 +173,13 @@ class ChannelReduction {
                 T* tiles) const {
     const int64_t together = x_.direct() && grad_.direct() ? count : 1;
     for (int64_t done = 0; done < count; done += together) {
-      const T* x = x_.columns(table_, row + done * between, channel, width, tiles);
+      const int64_t next = done + together < count ? row + (done + together) * between : -1;
+      const T* x = x_.columns(table_, row + done * between, channel, width, next, tiles);
       const int64_t x_step = between * x_.row_step();
       if constexpr (kMoments) {
         kernels_.add_moments[kType](x, x_step, together, width, about, sums, sums + width);
       } else {
-        const T* grad = grad_.columns(table_, row + done * between, channel, width, tiles + width);
+        const T* grad = grad_.columns(table_, row + done * between, channel, width, next, tiles + width);
         kernels_.add_sums[kType](grad, between * grad_.row_step(), x, x_step, together, width, about, sums,
                                  sums + width);
       }
@@ -199,7 +208,7 @@ class ChannelReduction {
     T *sums = about + run, *tiles = sums + 2 * run;
     const int64_t first = std::min<int64_t>(kLanes, n);
     if constexpr (kMoments) {
-      const T* rows = x_.columns(table_, start, 0, first * channels_, tiles);
+      const T* rows = x_.columns(table_, start, 0, first * channels_, -1, tiles);
       memcpy(about, rows, first * channels_ * sizeof(T));
       std::fill(about + first * channels_, about + run, T(0));
       merge_narrow(about, channels_);
@@ -222,11 +231,11 @@ class ChannelReduction {
 
   void add_part(int64_t row, int64_t count, const T* about, T* sums, int64_t apart, T* tiles) const {
     const int64_t width = count * channels_;
-    const T* x = x_.columns(table_, row, 0, width, tiles);
+    const T* x = x_.columns(table_, row, 0, width, -1, tiles);
     if constexpr (kMoments) {
       kernels_.add_moments[kType](x, 0, 1, width, about, sums, sums + apart);
     } else {
-      const T* grad = grad_.columns(table_, row, 0, width, tiles + apart);
+      const T* grad = grad_.columns(table_, row, 0, width, -1, tiles + apart);
       kernels_.add_sums[kType](grad, 0, x, 0, 1, width, about, sums, sums + apart);
     }
   }
@@ -242,7 +251,7 @@ class ChannelReduction {
           [&](int lane, int slot) {
             T* to = stack + slot * width;
             if (lane < n)
-              memcpy(to, x_.columns(table_, start + lane, first, width, tiles), width * sizeof(T));
+              memcpy(to, x_.columns(table_, start + lane, first, width, -1, tiles), width * sizeof(T));
             else
               std::fill(to, to + width, T(0));
           },

@@ -235,6 +235,15 @@ void Pass::compute(Tiles& tiles, int64_t begin, int64_t n, void* const* out) con
   }
 }
 
+void Pass::fetch(int64_t begin, int64_t n) const {
+  const Place at = place(begin);
+  for (int k = 0; k < inputs_; ++k) {
+    if (!arrays_[k].is_run()) continue;
+    const char* from = address(arrays_[k], at);
+    for (int64_t byte = 0; byte < n * arrays_[k].size; byte += 64) __builtin_prefetch(from + byte);
+  }
+}
+
 const void* Pass::draw_noise(const Array& array, const Place& at, int64_t n, unsigned char* tile,
                              unsigned char* spare) const {
   const Operand& operand = *array.operand;

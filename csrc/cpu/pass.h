@@ -50,6 +50,8 @@ class Pass {
   // The outputs of elements [begin, begin + n) in the compute type, at most kTileElements of them, into tiles of the
   // caller's; no array is written. For chains.
   void compute(Tiles& tiles, int64_t begin, int64_t n, void* const* out) const;
+  // Asks memory for the inputs of [begin, begin + n), at most a row, where they lie in runs.
+  void fetch(int64_t begin, int64_t n) const;
 
   int picoseconds() const { return program_->picoseconds(); }
   // Whether an input lies in the order of the pass, and which element is at an address in it.
