@@ -305,7 +305,10 @@ def test_messages_name_the_operation_called():
         (lambda: brazen.dropout(X, seed=1, out=X[:1].copy()), "dropout: out has shape"),
         (lambda: brazen.gaussian_noise([1.0], seed=1), "gaussian_noise: x is list"),
         (lambda: brazen.alpha_dropout.backward([1.0], seed=1), "alpha_dropout: dy is list"),
-        (lambda: brazen.dropout(X, p=0.5, seed=1), "dropout: there is no argument p; rate= is the probability"),
+        (
+            lambda: brazen.dropout(X, p=0.5, seed=1),
+            r"dropout: there is no argument p \(here it is rate\); it takes x, rate",
+        ),
         (lambda: brazen.drop_connect.backward(X, p=0.5, seed=1), "drop_connect: there is no argument p"),
         (lambda: brazen.alpha_dropout(X, p=0.5, seed=1), "alpha_dropout: there is no argument p"),
         (lambda: brazen.gaussian_dropout(X, p=0.5, seed=1), "gaussian_dropout: there is no argument p"),

@@ -223,6 +223,9 @@ def test_zero_size_and_errors():
         ("softmax: x has no axis", lambda: bz.softmax(np.zeros((), "f4"))),
         ("softmax: axis is 2", lambda: bz.softmax(x, axis=2)),
         ("log_softmax: y has shape", lambda: bz.log_softmax.backward(x, x[:1])),
+        (r"softmax: there is no argument dim \(here it is axis\); it takes x, axis, out", lambda: bz.softmax(x, dim=1)),
+        ("layer_norm: there is no argument weight .here it is scale.", lambda: bz.layer_norm(x, weight=x)),
+        ("mse: there is no argument size_average; it takes prediction", lambda: bz.mse(x, x, size_average=True)),
         ("sparsemax: out overlaps x", lambda: bz.sparsemax(x[::-1], out=x)),
     ]:
         with pytest.raises((TypeError, ValueError), match=match):

@@ -29,7 +29,7 @@ class Caller {
 
   // A part of the call's layout that one launch can number.
   cudaError_t run(const Layout& layout) const {
-    ChainVectorPass pass;
+    ChainVectorPass pass{};
     fill(pass, layout);
     const int64_t covered = plan_vectors(pass, layout);
     if (covered > 0) {

@@ -21,7 +21,7 @@ void copy_strides(int64_t* to, const Layout& layout, const Operand& operand) {
 
 // Of x, or of the gradient and its x.
 SumPass stored(const Layout& layout, const void* centers) {
-  SumPass pass;
+  SumPass pass{};
   fill(pass, layout, centers);
   for (int k = 0; k < 2; ++k) {
     const Operand& operand = layout.operands[k < layout.operand_count ? k : 0];
@@ -36,7 +36,7 @@ SumPass stored(const Layout& layout, const void* centers) {
 GradientPass computed(const ChainCall& call, const void* centers) {
   const Layout& layout = call.layout;
   const Roles roles(call);
-  GradientPass pass;
+  GradientPass pass{};
   fill(pass, layout, centers);
   roles.fill(pass.chain, call, layout);
   for (auto& strides : pass.strides)
@@ -161,7 +161,7 @@ cudaError_t merge(const MergeCall& call, void* stream) {
   if (workspace.error() != cudaSuccess) return workspace.error();
   cudaError_t error = cudaSuccess;
   for (int64_t first = 0; first < call.count && error == cudaSuccess; first += kPartsTogether) {
-    CollectPass pass;
+    CollectPass pass{};
     pass.first = first, pass.total = call.count, pass.channels = call.channels, pass.rows = rows;
     pass.count = call.count - first < kPartsTogether ? call.count - first : kPartsTogether;
     pass.partials = static_cast<double*>(workspace.memory());

@@ -86,7 +86,7 @@ struct Caller {
   // An axis of one vector cannot be divided by: the layout loses it.
   cudaError_t run_vectors(VectorKernel kernel, const Layout& layout, int64_t per_vector) const {
     if (layout.ndim > 1 && layout.shape[layout.ndim - 1] == per_vector) return run_elements(layout);
-    VectorPass pass;
+    VectorPass pass{};
     const int count = fill(pass, layout, per_vector);
     pass.streaming = layout.size * itemsize(pass.dtypes[count - 1]) * count > kStreamingBytes;
     const int k = spread();
@@ -96,7 +96,7 @@ struct Caller {
   }
 
   cudaError_t run_elements(const Layout& layout) const {
-    ElementPass pass;
+    ElementPass pass{};
     const int count = fill(pass, layout, 1);
     pass.operation = call.operation;
     pass.direction = call.direction;

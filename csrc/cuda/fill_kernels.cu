@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kThreads) fill_blocks(const __grid_constant__ 
 // The second operand is the index, as a chain's (core/chain.h), so that a cut moves it too.
 cudaError_t run(const FillCall& call, const Layout& layout, const Launch& where) {
   const Operand& out = layout.operands[0];
-  FillPass pass;
+  FillPass pass{};
   pass.elements = static_cast<uint32_t>(layout.size);
   pass.ndim = layout.ndim ? layout.ndim : 1;
   pass.strides[0] = 0;

@@ -254,7 +254,7 @@ brazen::cuda::Status brazen_cuda_images(const brazen::ImageCall* call, const bra
   using namespace brazen::cuda::images;
   using brazen::ImagePass;
   const int64_t size[] = {call->height, call->width};
-  WindowPass pass;
+  WindowPass pass{};
   pass.call = *call;
   pass.item = brazen::itemsize(call->dtype), pass.taps = call->taps(), pass.window_count = call->window_count();
   pass.batch.set(call->batch), pass.channels.set(call->channels);

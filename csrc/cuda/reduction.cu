@@ -172,7 +172,7 @@ brazen::cuda::Status brazen_cuda_reduction(const brazen::ReductionCall* call, co
   const SumKernel kernel = sum_kernel(call->terms);
   if (!kernel || layout.operand_count != kOperands) return refuse(*where, "this build sums no such terms");
   if (!aligned(layout)) return refuse(*where, kMisaligned);
-  SumPass pass;
+  SumPass pass{};
   fill(pass, layout, call->kept);
   if (pass.groups == 0) return Status::ok;
   if (blocks_of(pass.groups * (pass.chunks ? pass.chunks : 1), kWarps) > kMaxBlocks)

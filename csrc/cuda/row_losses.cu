@@ -248,7 +248,7 @@ cudaError_t run(const RowLossCall& call, LossPass& pass, const Launch& where) {
 brazen::cuda::Status brazen_cuda_row_loss(const brazen::RowLossCall* call, const brazen::cuda::Launch* where) {
   using namespace brazen::cuda;
   using namespace brazen::cuda::losses;
-  LossPass pass;
+  LossPass pass{};
   if (!fill(pass.shape, call->arrays)) return refuse(*where, kTooManyAxes);
   if (!aligned(call->arrays.rows) || !aligned(call->arrays.columns)) return refuse(*where, kMisaligned);
   if (pass.shape.rows > kMaxBlocks) return refuse(*where, kTooManyRows);

@@ -145,7 +145,7 @@ cudaError_t run(const ElementLossCall& call, ElementPass& pass, double factor, c
 brazen::cuda::Status brazen_cuda_row_map(const brazen::RowMapCall* call, const brazen::cuda::Launch* where) {
   using namespace brazen::cuda;
   using namespace brazen::cuda::maps;
-  MapPass pass;
+  MapPass pass{};
   if (!fill(pass.shape, call->arrays)) return refuse(*where, kTooManyAxes);
   if (!aligned(call->arrays.rows) || !aligned(call->arrays.columns)) return refuse(*where, kMisaligned);
   if (pass.shape.rows > kMaxBlocks) return refuse(*where, kTooManyRows);
@@ -161,7 +161,7 @@ brazen::cuda::Status brazen_cuda_row_map(const brazen::RowMapCall* call, const b
 brazen::cuda::Status brazen_cuda_element_loss(const brazen::ElementLossCall* call, const brazen::cuda::Launch* where) {
   using namespace brazen::cuda;
   using namespace brazen::cuda::maps;
-  ElementPass pass;
+  ElementPass pass{};
   if (!fill(pass.shape, call->arrays)) return refuse(*where, kTooManyAxes);
   if (!aligned(call->arrays.rows) || !aligned(call->arrays.columns)) return refuse(*where, kMisaligned);
   const double factor =

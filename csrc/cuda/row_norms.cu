@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(kBlock) row_lengths(const __grid_constant__ Le
 brazen::cuda::Status brazen_cuda_row_norm(const brazen::RowNormCall* call, const brazen::cuda::Launch* where) {
   using namespace brazen::cuda;
   using namespace brazen::cuda::norms;
-  NormPass pass;
+  NormPass pass{};
   if (!fill(pass.shape, call->arrays)) return refuse(*where, kTooManyAxes);
   if (!aligned(call->arrays.rows) || !aligned(call->arrays.columns)) return refuse(*where, kMisaligned);
   if (pass.shape.rows > kMaxBlocks || pass.shape.columns > kMaxBlocks) return refuse(*where, kTooManyRows);
@@ -236,7 +236,7 @@ brazen::cuda::Status brazen_cuda_row_norm(const brazen::RowNormCall* call, const
 brazen::cuda::Status brazen_cuda_row_lengths(const brazen::RowLengthsCall* call, const brazen::cuda::Launch* where) {
   using namespace brazen::cuda;
   using namespace brazen::cuda::norms;
-  LengthPass pass;
+  LengthPass pass{};
   if (!fill(pass.shape, call->arrays)) return refuse(*where, kTooManyAxes);
   if (!aligned(call->arrays.rows) || !aligned(call->arrays.columns)) return refuse(*where, kMisaligned);
   if (pass.shape.rows > kMaxBlocks) return refuse(*where, kTooManyRows);

@@ -3,8 +3,49 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from math import inf
 from types import SimpleNamespace
+from typing import TypeVar
+
+_Call = TypeVar("_Call", bound=Callable)
+
+# Other libraries' words for an argument, and ours.
+_OURS = {
+    "beta": "shift",
+    "bias": "shift",
+    "dim": "axis",
+    "drop_prob": "rate",
+    "epsilon": "eps",
+    "gamma": "scale",
+    "input": "x",
+    "normalized_shape": "axis",
+    "p": "rate",
+    "weight": "scale",
+}
+
+
+def tells_names(call: _Call) -> _Call:
+    """The function or method; an argument it does not have is answered with those it has."""
+    code = call.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+    @functools.wraps(call)
+    def told(*arguments, **named):
+        try:
+            return call(*arguments, **named)
+        except TypeError:
+            wrong = next((name for name in named if name not in names), None)
+            if wrong is None:
+                raise
+        operation = arguments[0].__name__ if names[0] == "self" else call.__name__
+        ours = _OURS.get(wrong)
+        hint = f" (here it is {ours})" if ours in names else ""
+        taken = ", ".join(name for name in names if name != "self")
+        raise TypeError(f"{operation}: there is no argument {wrong}{hint}; it takes {taken}")
+
+    return told  # type: ignore[return-value]
 
 
 class _Overwritten:

@@ -13,7 +13,7 @@ import sys
 from typing import Any, NamedTuple
 
 from .. import _core
-from .._given import number, require_apart, require_kept, require_saved, unless_overwritten
+from .._given import number, require_apart, require_kept, require_saved, tells_names, unless_overwritten
 from .._noise import chain_rate, drop_threshold, seeded
 from .activations import Activation
 from .fused import activation_of, dropout_noise
@@ -95,6 +95,7 @@ class BatchNorm:
 
     __name__ = __qualname__ = "batch_norm"
 
+    @tells_names
     def __call__(self, x, scale=None, shift=None, running_mean=None, running_var=None, *, training=True, momentum=0.1,
                  eps=1e-5, axis=1, running="unbiased", add=None, activation=None, dropout=0.0, seed=None, step=0, site=0,
                  offset=0, out=None):  # fmt: skip

@@ -8,12 +8,10 @@ the whole mask: a part of a batch draws what the whole would.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 
 from .. import _core
-from .._given import number
+from .._given import number, tells_names
 from .._noise import DROPOUT, drop_threshold, noise_dimensions, probability, seeded
 from .._random import draw_mask
 from .fused import dropout_noise, normal_noise
@@ -30,21 +28,6 @@ __all__ = [
 
 _MODES = ("inverted", "vanilla", "weights")
 _SATURATION = -1.7580993408473768  # what selu tends to on the left
-
-
-def _tells_names(call):
-    """The method; given another library's name for the probability (p, drop_prob), it says ours."""
-    names = set(inspect.signature(call).parameters)
-
-    @functools.wraps(call)
-    def told(self, *arguments, **named):
-        for name in named.keys() - names:
-            raise TypeError(
-                f"{self.__name__}: there is no argument {name}; rate= is the probability to drop, keep= the one to keep"
-            )
-        return call(self, *arguments, **named)
-
-    return told
 
 
 def _named(operation, compiled, *arguments):
@@ -107,13 +90,13 @@ class Dropout:
     def _noise_shape(self, x, noise_shape):
         return None if noise_shape is None else noise_dimensions(x.shape, noise_shape)
 
-    @_tells_names
+    @tells_names
     def __call__(self, x, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, noise_shape=None,
                  mode="inverted", training=True, out=None):  # fmt: skip
         noise = self._noise(rate, keep, keep_prob, seed, step, site, offset, mode, training)
         return _forward(self.__name__, x, noise, self._noise_shape(x, noise_shape), out)
 
-    @_tells_names
+    @tells_names
     def backward(self, dy, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, noise_shape=None,
                  mode="inverted", training=True, out=None):  # fmt: skip
         """dx: the same elements of dy, with the same scale."""
@@ -172,11 +155,11 @@ class AlphaDropout:
         dropped = slope * _SATURATION + shift
         return dropout_noise("alpha_dropout", threshold, seed, step, site, offset, slope, shift, dropped)
 
-    @_tells_names
+    @tells_names
     def __call__(self, x, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
         return _forward(self.__name__, x, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
 
-    @_tells_names
+    @tells_names
     def backward(self, dy, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
         """dx: dy times the slope where kept, else 0."""
         return _backward(self.__name__, dy, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
@@ -199,11 +182,11 @@ class GaussianDropout:
         seed = seeded(seed, f"gaussian_dropout(x, {name}={value:g}, seed=0, step=step)")
         return normal_noise("gaussian_dropout", "multiply", math.sqrt(odds), seed, step, site, offset)
 
-    @_tells_names
+    @tells_names
     def __call__(self, x, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
         return _forward(self.__name__, x, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)
 
-    @_tells_names
+    @tells_names
     def backward(self, dy, rate=None, *, keep=None, keep_prob=None, seed=None, step=0, site=0, offset=0, out=None):
         """dx: dy times the same factors."""
         return _backward(self.__name__, dy, self._noise(rate, keep, keep_prob, seed, step, site, offset), None, out)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core
-from .._given import number
+from .._given import number, tells_names
 
 __all__ = [
     "half_squared",
@@ -66,9 +66,11 @@ class RowMap:
         self.__name__ = self.__qualname__ = name
         self.__doc__ = doc
 
+    @tells_names
     def __call__(self, x, axis: int = -1, out=None):
         return _core.row_map(self.__name__, x, None, axis, out)
 
+    @tells_names
     def backward(self, dy, y, axis: int = -1, out=None):
         """dx, from the forward result y."""
         return _core.row_map(self.__name__, dy, y, axis, out)
@@ -82,6 +84,7 @@ log_softmax = RowMap("log_softmax", "log(softmax(x)) along an axis, without unde
 sparsemax = RowMap("sparsemax", "The point of the simplex nearest to x: max(x - t, 0), t such that it sums to 1.")
 
 
+@tells_names
 def softmax_cross_entropy(
     logits,
     labels,
@@ -114,6 +117,7 @@ def softmax_cross_entropy(
     )
 
 
+@tells_names
 def sigmoid_cross_entropy(
     logits, targets, *, pos_weight=None, reduction: str = "mean", grad_scale: float = 1.0, out=None
 ) -> tuple[Any, Any]:
@@ -128,6 +132,7 @@ def sigmoid_cross_entropy(
     return _element_loss("sigmoid_cross_entropy", logits, targets, pos_weight, 0.0, reduction, grad_scale, out)
 
 
+@tells_names
 def multiclass_hinge(
     scores, labels, *, margin: float = 1.0, reduction: str = "mean", grad_scale: float = 1.0, out=None
 ) -> tuple[Any, Any]:
@@ -145,6 +150,7 @@ def multiclass_hinge(
     return _core.multiclass_hinge(scores, labels, margin, reduction, grad_scale, out)
 
 
+@tells_names
 def kl_divergence(
     log_probabilities, target, *, log_target: bool = False, reduction: str = "mean", grad_scale: float = 1.0, out=None
 ) -> tuple[Any, Any]:
@@ -156,6 +162,7 @@ def kl_divergence(
     return _core.kl_divergence(log_probabilities, target, log_target, reduction, grad_scale, out)
 
 
+@tells_names
 def mse(prediction, target, *, reduction: str = "mean", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
     """(prediction - target)^2, and its gradient; the mean is over elements.
 
@@ -167,21 +174,25 @@ def mse(prediction, target, *, reduction: str = "mean", grad_scale: float = 1.0,
     return _element_loss("mse", prediction, target, None, 0.0, reduction, grad_scale, out)
 
 
+@tells_names
 def sum_of_squares(prediction, target, *, reduction: str = "sum", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
     """(prediction - target)^2, summed unless told otherwise: no 1/n and no 1/2."""
     return _element_loss("sum_of_squares", prediction, target, None, 0.0, reduction, grad_scale, out)
 
 
+@tells_names
 def half_squared(prediction, target, *, reduction: str = "sum", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
     """(prediction - target)^2 / 2, summed unless told otherwise; the gradient of the sum is prediction - target."""
     return _element_loss("half_squared", prediction, target, None, 0.0, reduction, grad_scale, out)
 
 
+@tells_names
 def mae(prediction, target, *, reduction: str = "mean", grad_scale: float = 1.0, out=None) -> tuple[Any, Any]:
     """|prediction - target|, and its gradient: the slope at 0 is 0."""
     return _element_loss("mae", prediction, target, None, 0.0, reduction, grad_scale, out)
 
 
+@tells_names
 def huber(
     prediction, target, *, delta: float = 1.0, reduction: str = "mean", grad_scale: float = 1.0, out=None
 ) -> tuple[Any, Any]:

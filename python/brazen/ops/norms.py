@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .. import _core
-from .._given import number, require_apart, require_kept, require_saved, unless_overwritten
+from .._given import number, require_apart, require_kept, require_saved, tells_names, unless_overwritten
 
 __all__ = ["NormGradients", "NormSaved", "group_norm", "instance_norm", "layer_norm", "rms_norm", "row_norms"]
 
@@ -95,6 +95,7 @@ class LayerNorm(_Norm):
     array([[-1.22474487,  0.        ,  1.22474487]])
     """
 
+    @tells_names
     def __call__(
         self, x, scale=None, shift=None, *, axis: int = -1, eps: float = 1e-5, add=None, out=None
     ) -> tuple[Any, NormSaved]:
@@ -104,6 +105,7 @@ class LayerNorm(_Norm):
 class RmsNorm(_Norm):
     """x / sqrt(mean(x^2) + eps) * scale over the axes from `axis` to the last: (y, saved); `add` as in `layer_norm`."""
 
+    @tells_names
     def __call__(
         self, x, scale=None, *, axis: int = -1, eps: float = 1e-6, add=None, out=None
     ) -> tuple[Any, NormSaved]:
@@ -116,6 +118,7 @@ class GroupNorm(_Norm):
     scale and shift hold one number a channel.
     """
 
+    @tells_names
     def __call__(
         self, x, groups: int, scale=None, shift=None, *, axis: int = 1, eps: float = 1e-5, out=None
     ) -> tuple[Any, NormSaved]:
@@ -127,6 +130,7 @@ class GroupNorm(_Norm):
 class InstanceNorm(_Norm):
     """Normalises every channel (`axis`) of every sample (first axis) over its positions: (y, saved)."""
 
+    @tells_names
     def __call__(
         self, x, scale=None, shift=None, *, axis: int = 1, eps: float = 1e-5, out=None
     ) -> tuple[Any, NormSaved]:
