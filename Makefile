@@ -51,7 +51,7 @@ venv: $(STAMPS)/tools ## .venv with the pinned tools
 install: $(STAMPS)/install ## build and install into .venv
 
 dev: $(STAMPS)/tools ## editable install that rebuilds on import
-	$(PIP_BUILD) -e . -C editable.rebuild=true
+	$(PIP_BUILD) -e . --config-settings editable.rebuild=true
 	@touch $(STAMPS)/editable $(STAMPS)/install
 
 # --- the two commands -----------------------------------------------------------------------------------------------

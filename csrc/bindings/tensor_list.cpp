@@ -5,7 +5,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -248,7 +247,7 @@ void TensorList::read_grad(int64_t index, PyObject* object) {
   const auto* array = numpy_array(object);
   const size_t ndim = slot.shape.size();
   const bool known = array && array->descr == slot.grad_dtype.ptr() && array->nd == static_cast<int>(ndim) &&
-                     plain(array) && std::memcmp(array->dimensions, slot.shape.data(), ndim * sizeof(int64_t)) == 0;
+                     plain(array) && std::equal(slot.shape.begin(), slot.shape.end(), array->dimensions);
   if (known) {
     entry.data[kGrad] = array->data;
     entry.grad_layout = nullptr;
@@ -310,9 +309,7 @@ const char* TensorList::clearable(int64_t index, PyObject* grad) const {
   if (const auto* array = numpy_array(grad)) {
     const bool known = array->descr == slot.grad_dtype.ptr() && array->nd == static_cast<int>(slot.shape.size()) &&
                        plain(array) && array->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-    return known && std::memcmp(array->dimensions, slot.shape.data(), slot.shape.size() * sizeof(int64_t)) == 0
-               ? array->data
-               : nullptr;
+    return known && std::equal(slot.shape.begin(), slot.shape.end(), array->dimensions) ? array->data : nullptr;
   }
   if (library_ != Library::torch) return nullptr;
   static PyObject* const is_contiguous = PyUnicode_InternFromString("is_contiguous");
