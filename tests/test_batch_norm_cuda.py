@@ -155,3 +155,59 @@ def test_recalibrate(cupy, running):  # noqa: F811
     mean, variance = (cupy.on_device(np.zeros(4, "float32")) for _ in range(2))
     bz.batch_norm.recalibrate((cupy.on_device(batch) for batch in batches), mean, variance, running=running)
     assert not same_bits(mean.get(), expected[0]) and not same_bits(variance.get(), expected[1])
+
+
+@pytest.fixture
+def l2(cupy):  # noqa: F811
+    """Sets the bytes of the emulated device's L2, and counts launches."""
+    emulation = cupy.cuda.emulation()
+    yield emulation.emulated_set_l2, emulation.emulated_launches
+    emulation.emulated_set_l2(0)
+
+
+def channels_in_a_slab(shape, dtype, arrays, columns, l2_bytes):
+    """Of whole vectors, or of 32 where channels lie side by side; all of them where a slab would hold none."""
+    item, channels = DTYPES[dtype].type(0).itemsize, shape[1]
+    a_channel = int(np.prod(shape)) // channels * item * arrays
+    if a_channel * channels <= l2_bytes // 2:
+        return channels
+    pixels = int(np.prod(shape[2:]))
+    unit = 32 if columns else next(u for u in (1, 2, 4, 8, 16) if u * pixels * item % 16 == 0)
+    if not columns and shape[0] > 1 and channels * pixels * item % 16:
+        return channels
+    return l2_bytes // 2 // a_channel // unit * unit or channels
+
+
+@pytest.mark.emulation
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_slabs_of_channels(cupy, l2, dtype):  # noqa: F811
+    """What does not fit the L2 is cut into slabs of channels, by the arrays' bytes, and keeps its bits."""
+    set_l2, launches = l2
+    shapes = [(3, 20, 6, 8), (2, 24, 7, 7), (2, 5, 7, 7), (40, 96), (1, 13, 64)]
+    for (shape, chain), order in itertools.product(itertools.product(shapes, CHAINS), (np.array, channels_last)):
+        problem = Problem(shape, dtype, chain)
+        y, on_host, running = problem.forward()
+        expected = bz.batch_norm.backward(problem.dy, on_host)
+        counts = {}
+        for l2_bytes in (1 << 30, 24 << 10, 512):
+            set_l2(l2_bytes)
+            moved = [cupy.on_device(r.copy()) for r in problem.running]
+            add, x = (None if a is None else cupy.on_device(order(a)) for a in (problem.add, problem.x))
+            before = launches()
+            result, saved = bz.batch_norm(
+                x, cupy.on_device(problem.scale), cupy.on_device(problem.shift), *moved, add=add, **problem.options
+            )
+            between = launches()
+            gradients = bz.batch_norm.backward(cupy.on_device(order(problem.dy)), saved)
+            counts[l2_bytes] = between - before, launches() - between
+            for given, wanted in zip([result, *moved], [y, *running]):
+                wrong = same_bits(given.get(), wanted)
+                assert not wrong, f"{shape} {chain} {order.__name__} {l2_bytes}: {wrong}"
+            check_gradients(gradients, expected, f"{shape} {chain} {order.__name__} {l2_bytes}")
+        columns = len(shape) == 2 or order is channels_last
+        for l2_bytes in (24 << 10, 512):
+            for pass_ in (0, 1):
+                together = channels_in_a_slab(shape, dtype, pass_ + 1, columns, l2_bytes)
+                slabs = -(-shape[1] // together)
+                least, most = counts[1 << 30][pass_] + 2 * (slabs - 1), counts[1 << 30][pass_] * slabs
+                assert least <= counts[l2_bytes][pass_] <= most, f"{shape} {chain} {order.__name__} {l2_bytes} {pass_}"

@@ -100,6 +100,30 @@ def test_the_smallest_position_is_told_in_the_labels_shape(cupy, no_label_waits,
         bz.checks.labels()
 
 
+@pytest.mark.parametrize("rows", [8192, 8193, 3 * 8192 + 5])
+def test_labels_and_losses_of_many_rows_are_summed_by_many_blocks(cupy, no_label_waits, rows):  # noqa: F811
+    """Groups of 8,192 rows meet in one tree: weights, ignored labels, means, and the first of several bad labels."""
+    random = np.random.default_rng(rows)
+    x, labels = random.standard_normal((rows, 2)).astype("f4"), random.integers(-1, 2, rows)
+    weights = np.array([0.3, 1.7], "f4")
+    for reduction in ("mean", "sum", "none"):
+        options = {"ignore_index": -1, "weight": weights, "reduction": reduction}
+        expected = bz.softmax_cross_entropy(x, labels, **options)
+        options["weight"] = cupy.on_device(weights)
+        given = bz.softmax_cross_entropy(cupy.on_device(x), cupy.on_device(labels), **options)
+        for result, wanted in zip(given, expected):
+            assert not same_bits(result.get(), np.asarray(wanted)), reduction
+    last = rows - 1
+    for bad in ({5: 9, last: 7}, {last: 7}, {rows // 2: 8, last: 9}):
+        wrong = np.maximum(labels, 0)
+        for place, label in bad.items():
+            wrong[place] = label
+        bz.softmax_cross_entropy(cupy.on_device(x), cupy.on_device(wrong))
+        place = min(bad)
+        with pytest.raises(ValueError, match=f"labels holds {bad[place]} at position {place};"):
+            bz.checks.labels()
+
+
 def test_a_replayed_graph_tells_too(cupy, no_label_waits):  # noqa: F811
     """Captured with good labels; the launch after they were overwritten meets a bad one."""
     x, labels = cupy.on_device(np.zeros((40, 6), "f4")), cupy.on_device(np.zeros(40, "i4"))

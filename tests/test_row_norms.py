@@ -355,3 +355,32 @@ def test_more_than_2_to_the_31_elements():
     assert lengths.shape == (len(many),) and (lengths == bz.row_norms(one)).all()
     whole = bz.row_norms(many, axis=(0, 1))
     assert abs(whole / (lengths[0] * np.sqrt(len(many))) - 1) <= 4 * tolerance("float32").unit
+
+
+@pytest.mark.release
+@pytest.mark.timeout(300)
+def test_gradients_of_more_than_2_to_the_31_elements():
+    """Rows that share their memory: every gradient of a row is that of one alone, and its parameters' is the count's."""
+    psutil = pytest.importorskip("psutil")
+    if psutil.virtual_memory().available < 12 << 30:
+        pytest.skip("needs 12 GiB of free memory")
+    generator = np.random.default_rng(0)
+    one, dy = (generator.standard_normal((1, 4096)).astype(DTYPES["bfloat16"]) for _ in range(2))
+    count = (1 << 19) + 7
+    many, many_dy = (np.broadcast_to(a, (count, 4096)) for a in (one, dy))
+    scale, shift = (generator.standard_normal(4096).astype("f4") for _ in range(2))
+
+    y, saved = bz.layer_norm(many, scale, shift)
+    expected, own = bz.layer_norm(one, scale, shift)
+    assert all((y[place : place + 1] == expected).all() for place in (0, 1 << 18, count - 1))
+    back, alone = bz.layer_norm.backward(many_dy, saved, dx=y), bz.layer_norm.backward(dy, own)
+    assert back.x is y
+    assert all((y[place : place + 1] == alone.x).all() for place in (0, 1 << 18, count - 1))
+    # Float32 chunks of 1,024 equal rows, then a float64 tree: no more than the chunks' own rounding.
+    for given, one_row in ((back.scale, alone.scale), (back.shift, alone.shift)):
+        assert np.allclose(given, one_row.astype("f8") * count, rtol=1024 * tolerance("float32").unit, atol=0)
+
+    probabilities, row = bz.softmax(many, out=y), bz.softmax(one)
+    gradient = bz.softmax.backward(many_dy, probabilities, out=probabilities)
+    wanted = bz.softmax.backward(dy, row)
+    assert gradient is y and all((y[place : place + 1] == wanted).all() for place in (0, 1 << 18, count - 1))

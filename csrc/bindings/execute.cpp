@@ -249,20 +249,11 @@ void execute(const ChannelSumsCall& call, const ArrayView& x) {
 void execute(const BatchNormCall& call, const ArrayView& x) {
   if (x.device == kHost) return run_on_cpu(call, call.chain.layout.size * (kSumPicoseconds + kChainPicoseconds));
   launch(call, usable_library().batch_norm, x, "batch_norm");
-  ChainCall pass = call.chain;
-  pass.reversed = call.results.from == MomentsFrom::batch;
-  pass.layout.simplify(true, pass.layout.operand_count - 1);
-  execute(pass, x, "batch_norm");
 }
 
 void execute(const BatchNormBackwardCall& call, const ArrayView& x) {
   if (x.device == kHost) return run_on_cpu(call, call.arrays.size * (kSumPicoseconds + kChainPicoseconds));
   launch(call, usable_library().batch_norm_backward, x, "batch_norm");
-  if (!call.apply) return;
-  ChainCall pass = call.chain;
-  pass.reversed = call.results.measured;
-  pass.layout.simplify(true, pass.layout.operand_count - 1);
-  execute(pass, x, "batch_norm");
 }
 
 void execute(const ImageCall& call, const ArrayView& x, const char* operation) {

@@ -20,7 +20,7 @@
 namespace brazen::cuda {
 
 // Both sides are built from one tree; the core refuses a library whose number differs. Raise it when a struct changes.
-inline constexpr int kAbi = 10;
+inline constexpr int kAbi = 11;
 
 enum class Status : int32_t { ok, bad_argument, no_driver, no_device, no_kernel_image, out_of_memory, failed };
 
@@ -55,7 +55,7 @@ BRAZEN_ABI brazen::cuda::Status brazen_cuda_statistics(const brazen::StatisticsC
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_merge(const brazen::MergeCall* call, const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_channel_sums(const brazen::ChannelSumsCall* call,
                                                          const brazen::cuda::Launch* launch);
-// The statistics and what follows from them; the passes are brazen_cuda_chain's.
+// The statistics or sums, what follows from them, and the pass over the elements.
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_batch_norm(const brazen::BatchNormCall* call,
                                                        const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_batch_norm_backward(const brazen::BatchNormBackwardCall* call,

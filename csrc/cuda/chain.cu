@@ -212,18 +212,24 @@ void Roles::fill(ChainStages& stages, const ChainCall& call, const Layout& layou
   for (int n = 0; n < kNumbers; ++n) stages.numbers[n] = static_cast<float>(stages.wide_numbers[n]);
 }
 
+const char* why_refused(const ChainCall& call) {
+  if (!Roles(call).fit(call)) return "its arrays are not those of its chain";
+  return aligned(call.layout) ? nullptr : kMisaligned;
+}
+
+cudaError_t run(const ChainCall& call, const Launch& where) {
+  if (call.layout.size == 0) return cudaSuccess;
+  const Roles roles(call);
+  const Caller caller(call, roles, where);
+  return for_each_part(call.layout, [&](const Layout& part) { return caller.run(part); }, call.reversed);
+}
+
 }  // namespace brazen::cuda
 
 brazen::cuda::Status brazen_cuda_chain(const brazen::ChainCall* call, const brazen::cuda::Launch* where) {
   using namespace brazen::cuda;
-  const brazen::Layout& layout = call->layout;
-  if (layout.size == 0) return Status::ok;
-  const Roles roles(*call);
-  const Caller caller(*call, roles, *where);
-  if (!roles.fit(*call)) return refuse(*where, "its arrays are not those of its chain");
-  if (!aligned(layout)) return refuse(*where, kMisaligned);
+  if (call->layout.size == 0) return Status::ok;
+  if (const char* reason = why_refused(*call)) return refuse(*where, reason);
   const DeviceScope scope(where->device);
-  if (scope.error() != cudaSuccess) return explain(scope.error(), *where);
-  return explain(
-      for_each_part(layout, [&](const brazen::Layout& part) { return caller.run(part); }, call->reversed), *where);
+  return explain(scope.error() == cudaSuccess ? run(*call, *where) : scope.error(), *where);
 }

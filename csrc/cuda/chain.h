@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a chain's kernels are given: its operands by role, its stages as data. No kernel here.
+// What a chain's kernels are given: its operands by role, its stages as data; and its launches. No kernel here.
 #pragma once
 
 #include "../core/chain.h"
@@ -108,6 +108,11 @@ using ChainElementKernel = void (*)(ChainPass);
 inline constexpr int kChainThreads = 256;
 // Vectors of each array a thread has under way.
 constexpr int chain_slots(Direction direction, bool wide) { return wide || direction == Direction::forward ? 2 : 1; }
+
+// Why a call's arrays cannot be its chain's; null where they can.
+const char* why_refused(const ChainCall& call);
+// The launches of a call that is not refused, on the current device.
+cudaError_t run(const ChainCall& call, const Launch& where);
 
 ChainVectorKernel chain_vector_kernel(Direction direction);
 ChainElementKernel chain_element_kernel(bool is_double);

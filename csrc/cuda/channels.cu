@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Launches the reductions over channels: batch statistics, backward sums, merging of what was measured apart.
+// Launches the reductions over channels: batch statistics, backward sums, merging of what was measured apart, and batch
+// norms slab by slab.
 #include "channels.h"
+
+#include "slabs.h"
 
 namespace brazen::cuda::channels {
 
@@ -83,13 +86,13 @@ bool side_by_side(const Layout& layout) {
 }
 
 template <class T, class Result, class To>
-cudaError_t finish_all(Result* partials, int64_t count, const To& to, void* stream) {
-  FinishPass<Result, To> pass{partials, count, to};
-  return launch(finish<T, Result, To>, to.channels, kFinishThreads, stream, pass);
+cudaError_t finish_all(Result* partials, int64_t channels, int64_t count, int64_t first, const To& to, void* stream) {
+  FinishPass<Result, To> pass{partials, count, first, to};
+  return launch(finish<T, Result, To>, channels, kFinishThreads, stream, pass);
 }
 
 template <class T, class Result, class Pass, class To>
-cudaError_t reduce(Pass pass, SumKernels<Pass> kernels, bool columns, const To& to, void* stream) {
+cudaError_t reduce(Pass pass, SumKernels<Pass> kernels, bool columns, int64_t first, const To& to, void* stream) {
   Workspace workspace(pass.channels * pass.chunks * sizeof(Result), stream);
   if (workspace.error() != cudaSuccess) return workspace.error();
   pass.partials = workspace.memory();
@@ -98,22 +101,51 @@ cudaError_t reduce(Pass pass, SumKernels<Pass> kernels, bool columns, const To& 
     error = columns ? launch(kernels.columns, pass.chunks * blocks_of(pass.channels, kLanes),
                              Pass::column_warps * kLanes, stream, pass)
                     : launch(kernels.rows, blocks_of(pass.channels * pass.chunks, kWarps), kThreads, stream, pass);
-  if (error == cudaSuccess) error = finish_all<T>(static_cast<Result*>(workspace.memory()), pass.chunks, to, stream);
+  if (error == cudaSuccess)
+    error = finish_all<T>(static_cast<Result*>(workspace.memory()), pass.channels, pass.chunks, first, to, stream);
   return workspace.release(error);
 }
 
+// The channels of the layout are those of `to` from `first` on.
 template <class T, class Result, class To>
-cudaError_t reduce(const Layout& layout, const void* centers, const To& to, void* stream) {
-  return reduce<T, Result>(stored(layout, centers), kSumKernels<T, Result, SumPass>, side_by_side(layout), to, stream);
+cudaError_t reduce(const Layout& layout, const void* centers, int64_t first, const To& to, void* stream) {
+  return reduce<T, Result>(stored(layout, centers), kSumKernels<T, Result, SumPass>, side_by_side(layout), first, to,
+                           stream);
 }
 
 // The sums of dy's and x's layout; the gradient is computed where `gradient` is given.
 template <class T, class To>
-cudaError_t reduce_gradient(const Layout& arrays, const ChainCall* gradient, const void* centers, const To& to,
-                            void* stream) {
-  if (!gradient) return reduce<T, GradientSums>(arrays, centers, to, stream);
+cudaError_t reduce_gradient(const Layout& arrays, const ChainCall* gradient, const void* centers, int64_t first,
+                            const To& to, void* stream) {
+  if (!gradient) return reduce<T, GradientSums>(arrays, centers, first, to, stream);
   return reduce<T, GradientSums>(computed(*gradient, centers), gradient_kernels(sizeof(T) == sizeof(double)),
-                                 side_by_side(arrays), to, stream);
+                                 side_by_side(arrays), first, to, stream);
+}
+
+// Some channels of a call whose axis 0 they are.
+ChainCall part_of(const ChainCall& call, int64_t first, int64_t count) {
+  ChainCall part = call;
+  narrow(part.layout, first, count);
+  return part;
+}
+
+// The pass over the elements. What was just read from its beginning to its end is read again from its end.
+cudaError_t apply(ChainCall call, bool just_read, const Launch& where) {
+  call.reversed = just_read;
+  call.layout.simplify(true, call.layout.operand_count - 1);
+  return run(call, where);
+}
+
+// Calls run(first, count) for each slab of channels.
+template <class Run>
+cudaError_t for_each_slab(const Layout& layout, int arrays, int device, Run&& run) {
+  MemoryTraits traits;
+  cudaError_t error = read(traits, device);
+  const int64_t channels = channel_count(layout);
+  const int64_t together = slab_channels(layout, arrays, side_by_side(layout), traits);
+  for (int64_t first = 0; first < channels && error == cudaSuccess; first += together)
+    error = run(first, channels - first < together ? channels - first : together);
+  return error;
 }
 
 // What every entry does before its first launch; `run` is called with the compute type.
@@ -129,12 +161,10 @@ Status enter(const Layout& layout, const Launch& where, Run&& run) {
   return explain(with_compute_type(layout.operands[0].dtype, run), where);
 }
 
-// Whether a computed gradient may be given to the kernels.
-Status check(const ChainCall* gradient, const Launch& where) {
-  if (!gradient) return Status::ok;
-  if (gradient->direction != Direction::backward || !Roles(*gradient).fit(*gradient))
-    return refuse(where, "its arrays are not those of its chain");
-  return aligned(gradient->layout) ? Status::ok : refuse(where, kMisaligned);
+// Whether a chain may be given to the kernels; there may be none.
+Status check(const ChainCall* chain, const Launch& where) {
+  const char* const reason = chain ? why_refused(*chain) : nullptr;
+  return reason ? refuse(where, reason) : Status::ok;
 }
 
 // Arrays of moments or sums, one after another, as partials of their channels.
@@ -173,9 +203,10 @@ cudaError_t merge(const MergeCall& call, void* stream) {
     if constexpr (rows == 3) {
       ForwardResults to{};
       to.channels = call.channels, to.from = MomentsFrom::batch, to.moments = call.result;
-      error = finish_all<double>(partials, call.count, to, stream);
+      error = finish_all<double>(partials, call.channels, call.count, 0, to, stream);
     } else {
-      error = finish_all<double>(partials, call.count, PlainResults{call.channels, call.result, {}, {}}, stream);
+      const PlainResults to{call.channels, call.result, {}, {}};
+      error = finish_all<double>(partials, call.channels, call.count, 0, to, stream);
     }
   }
   return workspace.release(error);
@@ -190,7 +221,7 @@ Status brazen_cuda_statistics(const StatisticsCall* call, const Launch* where) {
   return channels::enter(call->layout, *where, [&]<class T>() {
     ForwardResults to{};
     to.channels = channel_count(call->layout), to.from = MomentsFrom::batch, to.moments = call->moments;
-    return channels::reduce<T, Moments>(call->layout, nullptr, to, where->stream);
+    return channels::reduce<T, Moments>(call->layout, nullptr, 0, to, where->stream);
   });
 }
 
@@ -200,7 +231,7 @@ Status brazen_cuda_channel_sums(const ChannelSumsCall* call, const Launch* where
   if (status != Status::ok) return status;
   return channels::enter(call->arrays, *where, [&]<class T>() {
     const channels::PlainResults to{channel_count(call->arrays), nullptr, call->product, call->sum};
-    return channels::reduce_gradient<T>(call->arrays, gradient, nullptr, to, where->stream);
+    return channels::reduce_gradient<T>(call->arrays, gradient, nullptr, 0, to, where->stream);
   });
 }
 
@@ -215,29 +246,55 @@ Status brazen_cuda_merge(const MergeCall* call, const Launch* where) {
 
 Status brazen_cuda_batch_norm(const BatchNormCall* call, const Launch* where) {
   const Layout& layout = call->chain.layout;
+  const Status status = channels::check(&call->chain, *where);
+  if (status != Status::ok) return status;
   return channels::enter(layout, *where, [&]<class T>() {
     ForwardResults to = call->results;
-    if (to.from == MomentsFrom::batch) {
-      Layout x;
-      x.set_shape(layout.ndim, layout.shape);
-      x.add(layout.operands[0].data, layout.operands[0].dtype, layout.operands[0].strides);
-      merge_rows(x);
-      return channels::reduce<T, Moments>(x, nullptr, to, where->stream);
+    if (to.from != MomentsFrom::batch) {
+      const cudaError_t error =
+          launch(channels::apply_moments<T>, channels::blocks_of(to.channels, channels::kFinishThreads),
+                 channels::kFinishThreads, where->stream, to);
+      return error == cudaSuccess ? channels::apply(call->chain, false, *where) : error;
     }
-    return launch(channels::apply_moments<T>, channels::blocks_of(to.channels, channels::kFinishThreads),
-                  channels::kFinishThreads, where->stream, to);
+    Layout x;
+    x.set_shape(layout.ndim, layout.shape);
+    x.add(layout.operands[0].data, layout.operands[0].dtype, layout.operands[0].strides);
+    merge_rows(x);
+    return channels::for_each_slab(x, 1, where->device, [&](int64_t first, int64_t count) {
+      Layout slab = x;
+      narrow(slab, first, count);
+      const cudaError_t error = channels::reduce<T, Moments>(slab, nullptr, first, to, where->stream);
+      return error == cudaSuccess ? channels::apply(channels::part_of(call->chain, first, count), true, *where) : error;
+    });
   });
 }
 
 Status brazen_cuda_batch_norm_backward(const BatchNormBackwardCall* call, const Launch* where) {
   const ChainCall* gradient = call->computed && call->results.measured ? &call->gradient : nullptr;
-  const Status status = channels::check(gradient, *where);
+  Status status = channels::check(gradient, *where);
+  if (status == Status::ok) status = channels::check(call->apply ? &call->chain : nullptr, *where);
   if (status != Status::ok) return status;
   return channels::enter(call->arrays, *where, [&]<class T>() {
     BackwardResults to = call->results;
-    if (to.measured) return channels::reduce_gradient<T>(call->arrays, gradient, call->coefficients, to, where->stream);
-    if (!to.sums) return cudaSuccess;
-    return launch(channels::apply_sums<T>, channels::blocks_of(to.channels, channels::kFinishThreads),
-                  channels::kFinishThreads, where->stream, to);
+    if (!to.measured) {
+      const cudaError_t error =
+          to.sums ? launch(channels::apply_sums<T>, channels::blocks_of(to.channels, channels::kFinishThreads),
+                           channels::kFinishThreads, where->stream, to)
+                  : cudaSuccess;
+      return error == cudaSuccess && call->apply ? channels::apply(call->chain, false, *where) : error;
+    }
+    const auto sums = [&](const Layout& arrays, const ChainCall* computed, int64_t first) {
+      const T* const centers = static_cast<const T*>(call->coefficients) + first;
+      return channels::reduce_gradient<T>(arrays, computed, centers, first, to, where->stream);
+    };
+    if (!call->apply) return sums(call->arrays, gradient, 0);
+    return channels::for_each_slab(call->arrays, 2, where->device, [&](int64_t first, int64_t count) {
+      Layout arrays = call->arrays;
+      narrow(arrays, first, count);
+      ChainCall computed;
+      if (gradient) computed = channels::part_of(*gradient, first, count);
+      const cudaError_t error = sums(arrays, gradient ? &computed : nullptr, first);
+      return error == cudaSuccess ? channels::apply(channels::part_of(call->chain, first, count), true, *where) : error;
+    });
   });
 }

@@ -214,29 +214,20 @@ FORMULA void settle(const PlainResults& to, int64_t channel, GradientSums sums) 
   set_value(to.sum, channel, T(sums.grad));
 }
 
-FORMULA Moments merge_pair(Moments a, Moments b) { return merge_moments(a, b); }
-FORMULA GradientSums merge_pair(GradientSums a, GradientSums b) { return {a.grad + b.grad, a.product + b.product}; }
-
 template <class Result, class To>
 struct FinishPass {
   Result* partials;
   int64_t count;  // a channel's
+  int64_t first;  // the first block's channel
   To to;
 };
 
 // A block for each channel: the tree over its chunks, then what follows.
 template <class T, class Result, class To>
 __global__ void __launch_bounds__(kFinishThreads) finish(const __grid_constant__ FinishPass<Result, To> pass) {
-  const int64_t channel = blockIdx.x;
-  Result* own = pass.partials + channel * pass.count;
-#pragma unroll 1
-  for (int64_t width = 1; width < pass.count; width *= 2) {
-#pragma unroll 1
-    for (int64_t i = threadIdx.x * 2 * width; i + width < pass.count; i += kFinishThreads * 2 * width)
-      own[i] = merge_pair(own[i], own[i + width]);
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) settle<T>(pass.to, channel, pass.count ? own[0] : Result{});
+  Result* own = pass.partials + blockIdx.x * pass.count;
+  merge_in_place(own, pass.count);
+  if (threadIdx.x == 0) settle<T>(pass.to, pass.first + blockIdx.x, pass.count ? own[0] : Result{});
 }
 
 // What follows from moments or sums that are given: a thread for each channel.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Sums across the lanes of a warp, in the two orders of formulas/reduction.h. No memory, no formula.
+// Sums across the lanes of a warp and over what a block finds in memory, in the orders of formulas/reduction.h. No
+// formula.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -18,11 +19,26 @@ __device__ __forceinline__ T add_lanes(T value) {
   return value;
 }
 
+// What merges as one pair of chunks does; other kinds of value bring their own.
+__device__ __forceinline__ Moments merge_pair(const Moments& a, const Moments& b) { return merge_moments(a, b); }
+
 // Chunks in order, one a lane: neighbours first, as merge_chunks. `count` is a power of two.
 __device__ __forceinline__ double merge_neighbours(double value, int count) {
 #pragma unroll
   for (int width = 1; width < count; width *= 2) value += __shfl_xor_sync(kAllLanes, value, width);
   return value;
+}
+
+// By all threads of a block: the tree of merge_chunks over `count` values in memory, left in the first.
+template <class Value>
+__device__ __forceinline__ void merge_in_place(Value* values, int64_t count) {
+#pragma unroll 1
+  for (int64_t width = 1; width < count; width *= 2) {
+#pragma unroll 1
+    for (int64_t i = threadIdx.x * 2 * width; i + width < count; i += blockDim.x * 2 * width)
+      values[i] = merge_pair(values[i], values[i + width]);
+    __syncthreads();
+  }
 }
 
 }  // namespace brazen::cuda

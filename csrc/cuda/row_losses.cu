@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Losses: labels are counted on the device, every row is summed and replaced by its gradient, the rows' losses are
-// summed by one block. Nothing waits for the device: a label out of range makes its row's loss and gradient NaN, and
-// the first of them is told to the host (label_report.h).
+// summed. Nothing waits for the device: a label out of range makes its row's loss and gradient NaN, and the first of
+// them is told to the host (label_report.h).
 #include <algorithm>
 
 #include "label_report.h"
@@ -10,6 +10,14 @@
 namespace brazen::cuda::losses {
 
 constexpr int kBlock = kRowWarps * kLanes;
+
+// A block sums the labels or losses of so many rows, an aligned part of the tree; another block merges the groups.
+constexpr int64_t kGroupRows = int64_t{kRowWarps} * kChunkRows;
+struct Group {
+  double sum;
+  int64_t bad;  // the first row whose label is out of range; the number of rows where there is none
+};
+FORMULA Group merge_pair(const Group& a, const Group& b) { return {a.sum + b.sum, a.bad < b.bad ? a.bad : b.bad}; }
 
 // What the device finds out for itself: how much the labels count, as the kernels after need it.
 struct Workspace {
@@ -23,6 +31,8 @@ struct LossPass {
   int64_t ignored;
   double keep, share, smoothing, margin, grad_scale;
   Workspace* workspace;
+  Group* groups;
+  int64_t group_count;
   void* losses;  // one a row
   LabelReport* report;
   LabelError label_error;  // all but the row and its label
@@ -54,28 +64,54 @@ __device__ __forceinline__ int64_t smallest_of_block(int64_t value) {
   return value;
 }
 
-// One block: what the labels, or their weights, add up to, the class weights, and the first label out of range.
+// The sum of terms(row) over the block's group of rows.
+template <class T, class Terms>
+__device__ __forceinline__ double sum_group(int64_t rows, Terms&& terms) {
+  const int64_t first = int64_t{blockIdx.x} * kGroupRows, left = rows - first;
+  return sum_row<1, T>(left < kGroupRows ? left : kGroupRows, [&](int64_t row, T* term) {
+           term[0] = terms(first + row);
+         }).at[0];
+}
+
+// By one block: what all labels add up to, or their weights; the class weights; and the first label out of range.
+template <class T>
+__device__ __forceinline__ void settle_labels(const LossPass& pass, const Group& all) {
+  const RowView<T> weights(pass.shape, pass.weighted ? 2 : 0, 0);
+  double sum = static_cast<double>(pass.shape.columns);
+  if (pass.weighted)
+    sum = sum_row<1, T>(pass.shape.columns, [&](int64_t column, T* term) { term[0] = weights.load(column); }).at[0];
+  if (threadIdx.x != 0) return;
+  *pass.workspace = {all.sum, sum};
+  if (all.bad >= pass.shape.rows) return;
+  LabelError error = pass.label_error;
+  error.row = all.bad, error.label = read_label(pass, all.bad);
+  tell(pass.report, error);
+}
+
+// A block for each group of rows; a single one settles what follows.
 template <class T>
 __global__ void __launch_bounds__(kBlock) count_labels(const __grid_constant__ LossPass pass) {
   const RowView<T> weights(pass.shape, pass.weighted ? 2 : 0, 0);
-  double counted = static_cast<double>(pass.shape.rows), sum = static_cast<double>(pass.shape.columns);
+  Group group{static_cast<double>(pass.shape.rows), pass.shape.rows};
   if (!pass.soft) {
     int64_t bad = pass.shape.rows;
-    counted = sum_row<1, T>(pass.shape.rows, [&](int64_t row, T* term) {
-                const int64_t label = label_of(pass, row);
-                if (label == kBadLabel && row < bad) bad = row;
-                term[0] = label < 0 ? T(0) : (pass.weighted ? weights.load(label) : T(1));
-              }).at[0];
-    bad = smallest_of_block(bad);
-    if (threadIdx.x == 0 && bad < pass.shape.rows) {
-      LabelError error = pass.label_error;
-      error.row = bad, error.label = read_label(pass, bad);
-      tell(pass.report, error);
-    }
+    group.sum = sum_group<T>(pass.shape.rows, [&](int64_t row) {
+      const int64_t label = label_of(pass, row);
+      if (label == kBadLabel && row < bad) bad = row;
+      return label < 0 ? T(0) : (pass.weighted ? weights.load(label) : T(1));
+    });
+    group.bad = smallest_of_block(bad);
   }
-  if (pass.weighted)
-    sum = sum_row<1, T>(pass.shape.columns, [&](int64_t column, T* term) { term[0] = weights.load(column); }).at[0];
-  if (threadIdx.x == 0) *pass.workspace = {counted, sum};
+  if (pass.group_count == 1)
+    settle_labels<T>(pass, group);
+  else if (threadIdx.x == 0)
+    pass.groups[blockIdx.x] = group;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kBlock) merge_labels(const __grid_constant__ LossPass pass) {
+  merge_in_place(pass.groups, pass.group_count);
+  settle_labels<T>(pass, pass.groups[0]);
 }
 
 template <class T>
@@ -210,34 +246,60 @@ struct TotalPass {
   int64_t rows;
   Reduction reduction;
   const Workspace* workspace;
+  Group* groups;
+  int64_t group_count;
   void* result;
 };
 
 template <class T>
-__global__ void __launch_bounds__(kBlock) total_loss(const __grid_constant__ TotalPass pass) {
-  const T* losses = static_cast<const T*>(pass.losses);
-  const double total = sum_row<1, T>(pass.rows, [&](int64_t row, T* term) { term[0] = losses[row]; }).at[0];
+__device__ __forceinline__ void settle_total(const TotalPass& pass, double total) {
   const double factor = pass.reduction == Reduction::mean ? mean_factor(pass.workspace->counted) : 1.0;
   if (threadIdx.x == 0) *static_cast<T*>(pass.result) = T(total * factor);
 }
 
 template <class T>
+__global__ void __launch_bounds__(kBlock) total_loss(const __grid_constant__ TotalPass pass) {
+  const T* losses = static_cast<const T*>(pass.losses);
+  const double sum = sum_group<T>(pass.rows, [&](int64_t row) { return losses[row]; });
+  if (pass.group_count == 1)
+    settle_total<T>(pass, sum);
+  else if (threadIdx.x == 0)
+    pass.groups[blockIdx.x] = {sum, 0};
+}
+
+template <class T>
+__global__ void __launch_bounds__(kBlock) merge_losses(const __grid_constant__ TotalPass pass) {
+  merge_in_place(pass.groups, pass.group_count);
+  settle_total<T>(pass, pass.groups[0].sum);
+}
+
+// A launch of `each` over the groups of rows, and of `together` over the groups where there are several.
+template <class Pass>
+cudaError_t launch_groups(void (*each)(Pass), void (*together)(Pass), int threads, void* stream, Pass& pass) {
+  const cudaError_t error = launch(each, pass.group_count, threads, stream, pass);
+  return error == cudaSuccess && pass.group_count > 1 ? launch(together, 1, kBlock, stream, pass) : error;
+}
+
+template <class T>
 cudaError_t run(const RowLossCall& call, LossPass& pass, const Launch& where) {
   const bool kept = call.reduction == Reduction::none;
-  const int64_t bytes = sizeof(Workspace) + (kept ? 0 : pass.shape.rows * sizeof(T));
+  const int64_t rows = pass.shape.rows;
+  pass.group_count = rows > kGroupRows ? (rows + kGroupRows - 1) / kGroupRows : 1;
+  const int64_t bytes = sizeof(Workspace) + pass.group_count * sizeof(Group) + (kept ? 0 : rows * sizeof(T));
   const cudaStream_t stream = static_cast<cudaStream_t>(where.stream);
   void* memory = nullptr;
   cudaError_t error = cudaMallocAsync(&memory, bytes, stream);
   if (error != cudaSuccess) return error;
   pass.workspace = static_cast<Workspace*>(memory);
-  pass.losses = kept ? call.losses : pass.workspace + 1;
-  error = launch(count_labels<T>, 1, row_threads(std::max(pass.shape.rows, pass.shape.columns)), where.stream, pass);
-  if (error == cudaSuccess && pass.shape.rows > 0)
-    error =
-        launch(loss_kernel<T>(call.operation), pass.shape.rows, row_threads(pass.shape.columns), where.stream, pass);
+  pass.groups = reinterpret_cast<Group*>(pass.workspace + 1);
+  pass.losses = kept ? call.losses : pass.groups + pass.group_count;
+  error = launch_groups(count_labels<T>, merge_labels<T>, row_threads(std::max(rows, pass.shape.columns)), where.stream,
+                        pass);
+  if (error == cudaSuccess && rows > 0)
+    error = launch(loss_kernel<T>(call.operation), rows, row_threads(pass.shape.columns), where.stream, pass);
   if (error == cudaSuccess && !kept) {
-    TotalPass total{pass.losses, pass.shape.rows, call.reduction, pass.workspace, call.losses};
-    error = launch(total_loss<T>, 1, row_threads(pass.shape.rows), where.stream, total);
+    TotalPass total{pass.losses, rows, call.reduction, pass.workspace, pass.groups, pass.group_count, call.losses};
+    error = launch_groups(total_loss<T>, merge_losses<T>, row_threads(rows), where.stream, total);
   }
   const cudaError_t freed = cudaFreeAsync(memory, stream);
   return error == cudaSuccess ? freed : error;

@@ -99,7 +99,6 @@ __device__ __forceinline__ Sums<count> merge_pair(Sums<count> a, const Sums<coun
   for (int k = 0; k < count; ++k) a.at[k] += b.at[k];
   return a;
 }
-__device__ __forceinline__ Moments merge_pair(const Moments& a, const Moments& b) { return merge_moments(a, b); }
 
 // The merged chunks of a row: chunk(start, n) is computed by a warp, and every lane of it has the result.
 template <class Value, class Chunk>

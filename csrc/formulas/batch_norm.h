@@ -20,6 +20,8 @@ struct GradientSums {
 
 inline namespace BRAZEN_TARGET {
 
+FORMULA GradientSums merge_pair(GradientSums a, GradientSums b) { return {a.grad + b.grad, a.product + b.product}; }
+
 template <class T>
 struct ForwardCoefficients {
   T center, factor, shift;

@@ -173,8 +173,18 @@ cudaError_t cudaDriverGetVersion(int* version) {
   return cudaSuccess;
 }
 
+// A memory so slow that any cache is worth its launches.
+namespace {
+int l2_bytes = 0;
+}
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrComputeCapabilityMajor ? 7 : 0;
+  switch (attribute) {
+    case cudaDevAttrL2CacheSize: *value = l2_bytes; break;
+    case cudaDevAttrMemoryClockRate: *value = 1; break;
+    case cudaDevAttrGlobalMemoryBusWidth: *value = 8; break;
+    case cudaDevAttrComputeCapabilityMajor: *value = 7; break;
+    case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
+  }
   return cudaSuccess;
 }
 
@@ -209,6 +219,7 @@ EMULATED int emulated_end_capture() {
 EMULATED void emulated_launch_graph(int graph) {
   for (auto& launch : emulation::graphs[graph]) launch();
 }
+EMULATED void emulated_set_l2(int bytes) { l2_bytes = bytes; }
 // Launches so far; what a graph keeps is counted when it is captured.
 EMULATED int64_t emulated_launches() { return emulation::launches; }
 
