@@ -48,10 +48,17 @@ struct Layout {
   // operand `leader` is walked in memory order; without, the logical C order is kept (reductions, random numbers).
   void simplify(bool reorder, int leader);
 
-  // True where the operand is one run of memory in the order of the pass.
-  bool contiguous(const Operand& operand) const {
-    return ndim == 0 || (ndim == 1 && operand.strides[0] == itemsize(operand.dtype)) || size <= 1;
+  // True where the strides, in `unit`s, count the elements in the order of the pass.
+  bool consecutive(const Operand& operand, int64_t unit) const {
+    for (int d = ndim - 1; d >= 0; --d) {
+      if (operand.strides[d] != unit) return false;
+      unit *= shape[d];
+    }
+    return true;
   }
+
+  // True where the operand is one run of memory in the order of the pass.
+  bool contiguous(const Operand& operand) const { return size <= 1 || consecutive(operand, itemsize(operand.dtype)); }
 
  private:
   void move_axis(int to, int from) {

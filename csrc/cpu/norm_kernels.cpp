@@ -15,20 +15,11 @@ Moments moments(const T* x, size_t n) {
   const size_t first = n < kLanes ? n : kLanes;
   const T pivot = pivot_of(sum_of<T>(first, [=](size_t i) { return x[i]; }), static_cast<int64_t>(n));
   T sums[kLanes] = {}, squares[kLanes] = {};
-  size_t row = 0;
-  for (; row + kLanes <= n; row += kLanes) {
-#pragma GCC ivdep
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const T d = x[row + lane] - pivot;
-      sums[lane] += d;
-      squares[lane] += d * d;
-    }
-  }
-  for (int lane = 0; row < n; ++row, ++lane) {
-    const T d = x[row] - pivot;
+  each_lane(n, [&](int lane, size_t i, bool inside) {
+    const T d = inside ? x[i] - pivot : T(0);
     sums[lane] += d;
     squares[lane] += d * d;
-  }
+  });
   return chunk_moments(pivot, merge_lanes(sums), merge_lanes(squares), static_cast<int64_t>(n));
 }
 
@@ -42,13 +33,29 @@ void add(const T* x, const T* y, T* sum, size_t n) {
   EACH_ELEMENT sum[i] = x[i] + y[i];
 }
 
+// A value for each element, or one for all.
 template <class T>
-void normalize(const T* x, RowStatistics<T> row, const T* scale, const T* shift, T* y, size_t n) {
-  if (scale && shift) {
+struct Each {
+  const T* values;
+  FORMULA T operator[](size_t i) const { return values[i]; }
+};
+template <class T>
+struct Same {
+  T value;
+  explicit Same(const T* at) : value(*at) {}
+  FORMULA T operator[](size_t) const { return value; }
+};
+
+template <template <class> class Of, class T>
+void normalize_with(const T* x, RowStatistics<T> row, const T* scales, const T* shifts, T* y, size_t n) {
+  if (scales && shifts) {
+    const Of<T> scale{scales}, shift{shifts};
     EACH_ELEMENT y[i] = affine<false, true, true>(normalized(x[i], row), T(0), scale[i], shift[i]);
-  } else if (scale) {
+  } else if (scales) {
+    const Of<T> scale{scales};
     EACH_ELEMENT y[i] = affine<false, true, false>(normalized(x[i], row), T(0), scale[i], T(0));
-  } else if (shift) {
+  } else if (shifts) {
+    const Of<T> shift{shifts};
     EACH_ELEMENT y[i] = affine<false, false, true>(normalized(x[i], row), T(0), T(0), shift[i]);
   } else {
     EACH_ELEMENT y[i] = normalized(x[i], row);
@@ -59,20 +66,11 @@ void normalize(const T* x, RowStatistics<T> row, const T* scale, const T* shift,
 template <class T, class Grad>
 FORMULA void sum_gradients(const T* x, T center, T deviation, T* sums, size_t n, Grad&& grad) {
   T grads[kLanes] = {}, products[kLanes] = {};
-  size_t row = 0;
-  for (; row + kLanes <= n; row += kLanes) {
-#pragma GCC ivdep
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const T d = grad(row + lane);
-      grads[lane] += d;
-      products[lane] += d * normalized(x[row + lane], center, deviation);
-    }
-  }
-  for (int lane = 0; row < n; ++row, ++lane) {
-    const T d = grad(row);
+  each_lane(n, [&](int lane, size_t i, bool inside) {
+    const T d = inside ? grad(i) : T(0);
     grads[lane] += d;
-    products[lane] += d * normalized(x[row], center, deviation);
-  }
+    products[lane] += inside ? d * normalized(x[i], center, deviation) : T(0);
+  });
   sums[0] = merge_lanes(grads);
   sums[1] = merge_lanes(products);
 }
@@ -108,6 +106,12 @@ void gradient_of(const T* dy, const T* x, T center, T deviation, const T* scale,
 }
 
 template <class T>
+void gradient_channel(const T* dy, const T* x, T center, T deviation, T scale, RowCorrection<T> correction, T* dx,
+                      size_t n) {
+  EACH_ELEMENT dx[i] = corrected_grad(dy[i] * scale, x[i], center, deviation, correction.slope, correction.base);
+}
+
+template <class T>
 void gradient(const T* dy, const T* x, T center, T deviation, const T* scale, RowCorrection<T> correction, T* dx,
               T* dscale, T* dshift, size_t n) {
   if (scale)
@@ -120,7 +124,8 @@ void gradient(const T* dy, const T* x, T center, T deviation, const T* scale, Ro
 
 template <class T>
 constexpr NormLoops<T> make_loops() {
-  return {moments<T>, squares<T>, add<T>, normalize<T>, gradient_sums<T>, gradient<T>};
+  return {moments<T>,  squares<T>,         add<T>, normalize_with<Each, T>, normalize_with<Same, T>, gradient_sums<T>,
+          gradient<T>, gradient_channel<T>};
 }
 
 }  // namespace

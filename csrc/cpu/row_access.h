@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "../core/rows.h"
+#include "../formulas/normalization.h"
 #include "../formulas/reduction.h"
 #include "pass.h"
 #include "row_panels.h"
@@ -27,6 +28,9 @@ void each_chunk(int64_t columns, Body&& body) {
 
 inline double merge_pair(double a, double b) { return a + b; }
 inline Moments merge_pair(Moments a, Moments b) { return merge_moments(a, b); }
+inline RowGradientSums merge_pair(RowGradientSums a, RowGradientSums b) {
+  return {a.grad + b.grad, a.product + b.product};
+}
 
 // Chunks one after another, merged in float64 in a binary tree aligned to powers of two, as merge_chunks and
 // merge_chunk_moments do it, but without a list of all chunks.
@@ -101,6 +105,15 @@ class RowPlace {
       row /= rows_.shape[d];
     }
     return rows_.ndim ? at + row * row_.strides[0] : at;
+  }
+
+  const char* address(int64_t row, int64_t column) const {
+    const char* at = base(row);
+    for (int d = columns_.ndim - 1; d >= 0; --d) {
+      at += column % columns_.shape[d] * column_.strides[d];
+      column /= columns_.shape[d];
+    }
+    return at;
   }
 
   DType dtype() const { return row_.dtype; }
@@ -229,10 +242,19 @@ class RowSink : public RowPlace {
   // end.
   void write_until(int64_t end) {
     if (take_panel(end)) in_place_ = itemsize(dtype()) == sizeof(T);
+    write_in_order();
+  }
+
+  // Rows are written one after another, every one: short ones that lie so too leave the tile together. finish() at the
+  // end.
+  void write_in_order() {
+    if (streamed_ && rows_.consecutive(row_, columns_.size * itemsize(dtype())))
+      together_ = std::max<int64_t>(1, kChunkRows / columns_.size);
   }
 
   void finish() {
     if (panel_.holds_any()) panel_.store();
+    if (held_ > 0) flush(nullptr, 0);
   }
 
   void take(Arena& arena) {
@@ -244,7 +266,7 @@ class RowSink : public RowPlace {
 
   void seek(int64_t row) {
     if (!panel_.exists()) {
-      base_ = base(row);
+      if (held_ == 0) base_ = base(row);
       return;
     }
     if (!panel_.holds(row)) finish(), panel_.move(row, base(row));
@@ -252,11 +274,27 @@ class RowSink : public RowPlace {
   }
 
   // Where to put a chunk: the array itself, or a tile that store() brings there.
-  T* chunk(int64_t start) const { return in_place_ ? reinterpret_cast<T*>(base_) + start : tile_; }
+  T* chunk(int64_t start) const {
+    return in_place_ ? reinterpret_cast<T*>(base_) + start : tile_ + held_ * columns_.size;
+  }
 
-  // `ahead`: where as many bytes will be read soon.
-  void store(int64_t start, int64_t n, const char* const* ahead = nullptr, int ahead_count = 0) const {
+  // `ahead`: where as many bytes will be read soon, when the next chunk is.
+  void store(int64_t start, int64_t n, const char* const* ahead = nullptr, int ahead_count = 0) {
     if (in_place_) return;
+    if (together_ == 1) return bring(start, n, ahead, ahead_count);
+    if (++held_ == together_) flush(ahead, ahead_count);
+  }
+
+ private:
+  // Stores past the caches write whole lines: short rows have too few.
+  static constexpr int64_t kShortestStream = 512;
+
+  void flush(const char* const* ahead, int ahead_count) {
+    bring(0, held_ * columns_.size, ahead, ahead_count);
+    held_ = 0;
+  }
+
+  void bring(int64_t start, int64_t n, const char* const* ahead, int ahead_count) const {
     const KernelTable& table = kernels();
     char* to = base_ + start * itemsize(dtype());
     const void* from = tile_;
@@ -275,11 +313,8 @@ class RowSink : public RowPlace {
       scatter_run(columns_, column_, base_, start, n, from);
   }
 
- private:
-  // Stores past the caches write whole lines: short rows have too few.
-  static constexpr int64_t kShortestStream = 512;
-
   bool streamed_, in_place_;
+  int64_t together_ = 1, held_ = 0;  // rows that leave the tile at once, and those in it
   char* base_ = nullptr;
   T* tile_ = nullptr;
   uint16_t* narrow_ = nullptr;

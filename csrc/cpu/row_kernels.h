@@ -59,13 +59,18 @@ struct NormLoops {
   Moments (*moments)(const T* x, size_t n);
   T (*squares)(const T* x, size_t n);
   void (*add)(const T* x, const T* y, T* sum, size_t n);
-  // `scale` and `shift` may be null.
+  // `scale` and `shift` may be null; a run of `n` each.
   void (*normalize)(const T* x, RowStatistics<T> row, const T* scale, const T* shift, T* y, size_t n);
+  // The same of one channel, which has one of each.
+  void (*normalize_channel)(const T* x, RowStatistics<T> row, const T* scale, const T* shift, T* y, size_t n);
   // Sums of d and of d * xhat, d = dy * scale.
   void (*gradient_sums)(const T* dy, const T* x, T center, T deviation, const T* scale, T* sums, size_t n);
   // Unless they are null, adds dy * xhat to dscale and dy to dshift.
   void (*gradient)(const T* dy, const T* x, T center, T deviation, const T* scale, RowCorrection<T> correction, T* dx,
                    T* dscale, T* dshift, size_t n);
+  // dx of one channel.
+  void (*gradient_channel)(const T* dy, const T* x, T center, T deviation, T scale, RowCorrection<T> correction, T* dx,
+                           size_t n);
 };
 
 struct RowKernels {

@@ -202,7 +202,7 @@ class Losses {
   // One row's arrays.
   struct Row {
     const RowSource<T>&logits, &targets;
-    const RowSink<T>& gradient;
+    RowSink<T>& gradient;
     int64_t label;
     bool hold;  // `work` has room for the whole row, else for a chunk
     T *work, *scratch;

@@ -77,7 +77,7 @@ class Maps {
     if (y.streamed()) table_.stream_fence();
   }
 
-  void forward_row(const RowSource<T>& x, const RowSink<T>& y, bool hold, T* work, const char* ahead) const {
+  void forward_row(const RowSource<T>& x, RowSink<T>& y, bool hold, T* work, const char* ahead) const {
     T largest = lowest<T>();
     each_chunk(columns_,
                [&](int64_t start, int64_t n) { largest = larger(loops_.largest(x.chunk(start, n), n), largest); });
@@ -139,8 +139,7 @@ class Maps {
     if (dx.streamed()) table_.stream_fence();
   }
 
-  void backward_row(const RowSource<T>& dy, const RowSource<T>& y, const RowSink<T>& dx,
-                    const char* const* next) const {
+  void backward_row(const RowSource<T>& dy, const RowSource<T>& y, RowSink<T>& dx, const char* const* next) const {
     const auto store = [&](auto&& compute) {
       each_chunk(columns_, [&](int64_t start, int64_t n) {
         compute(start, n, dx.chunk(start));

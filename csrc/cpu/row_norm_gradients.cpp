@@ -11,6 +11,7 @@
 
 #include "float_state.h"
 #include "row_access.h"
+#include "row_channels.h"
 #include "row_claims.h"
 #include "row_kernels.h"
 #include "row_norms.h"
@@ -30,14 +31,14 @@ class Backward {
       : call_(call),
         rows_(call.arrays.rows.size),
         columns_(call.arrays.columns.size),
-        sums_(call.dscale || call.dshift),
-        channels_a_row_(call.channels / call.groups),
-        positions_(channels_a_row_ ? columns_ / channels_a_row_ : 0) {}
+        sums_(call.dscale || call.dshift) {
+    if (channels_.exist() && call.has_scale) scales_ = channels_.values<T>(call, 2);
+  }
 
   void run() {
     const FloatState guard;
     const int64_t picoseconds = call_.arrays.size() * 2 * kNormPicoseconds;
-    if (sums_ && channels_a_row_ == 0) {
+    if (sums_ && !channels_.exist()) {
       const int64_t chunks = chunk_count(rows_);
       while (parts_a_chunk_ < kMaxParts && (kLanes / parts_a_chunk_ * lane_size() * sizeof(T) > kLaneBytes ||
                                             chunks * parts_a_chunk_ < 4 * thread_count()))
@@ -52,7 +53,7 @@ class Backward {
       merge_parts();
       return;
     }
-    if (sums_) channels_.reset(new double[2 * rows_ * channels_a_row_]);
+    if (sums_) channel_sums_.reset(new double[2 * rows_ * channels_.a_row()]);
     claim_rows(call_.arrays, call_.output(), call_.fresh, picoseconds).each([&](int64_t begin, int64_t end) {
       Rows rows(*this);
       for (int64_t row = begin; row < end; ++row) rows.gradient(row, row + 1 < end ? row + 1 : -1);
@@ -68,38 +69,40 @@ class Backward {
           dy(of.call_.arrays, 0),
           x(of.call_.arrays, 1),
           scale(of.call_.arrays, of.call_.has_scale ? 2 : 0),
-          dx(of.call_.arrays, of.call_.output(), of.call_.output()) {
-      const bool sums = of.sums_ && of.channels_a_row_ == 0;
+          dx(of.call_.arrays, of.call_.output(), of.call_.output()),
+          scaled(of.call_.has_scale && !of.channels_.exist()) {
+      const bool sums = of.sums_ && !of.channels_.exist();
+      if (!sums) dx.write_in_order();
       for (int round = 0; round < 2; ++round) {
         dy.take(arena), x.take(arena), dx.take(arena);
-        if (of.call_.has_scale) scale.take(arena);
+        if (scaled) scale.take(arena);
         lanes = sums ? arena.take<T>(kLanes / of.parts_a_chunk_ * of.lane_size()) : nullptr;
         if (round == 0) arena.provide();
       }
     }
     ~Rows() {
+      dx.finish();
       if (dx.streamed()) of.table_.stream_fence();
     }
 
     void gradient(int64_t row, int64_t next, T* dscale = nullptr, T* dshift = nullptr) {
       dy.seek(row), x.seek(row), dx.seek(row);
-      if (of.call_.has_scale) scale.seek(row);
+      if (scaled) scale.seek(row);
       center = of.call_.centred ? static_cast<const T*>(of.call_.means)[row] : T(0);
       deviation = static_cast<const T*>(of.call_.inverse_deviations)[row];
-      const auto factors = [&](int64_t start, int64_t n) {
-        return of.call_.has_scale ? scale.chunk(start, n) : nullptr;
-      };
-      const TwoSums sums = two_sums<T>(of.columns_, [&](int64_t start, int64_t n, T* chunk) {
-        of.norms_.gradient_sums(dy.chunk(start, n), x.chunk(start, n), center, deviation, factors(start, n), chunk, n);
-      });
-      const RowCorrection<T> correction =
-          row_correction({sums.first, sums.second}, static_cast<double>(of.columns_), deviation, of.call_.centred);
+      const RowCorrection<T> correction = row_correction(of.channels_.exist() ? sums_by_channel(row) : row_sums(),
+                                                         static_cast<double>(of.columns_), deviation, of.call_.centred);
       const char* bases[2] = {};
       if (dx.streamed() && next >= 0) bases[0] = dy.ahead(next), bases[1] = x.ahead(next);
-      if (of.sums_ && of.channels_a_row_ > 0) channel_sums(row);
       each_chunk(of.columns_, [&](int64_t start, int64_t n) {
-        of.norms_.gradient(dy.chunk(start, n), x.chunk(start, n), center, deviation, factors(start, n), correction,
-                           dx.chunk(start), dscale ? dscale + start : nullptr, dshift ? dshift + start : nullptr, n);
+        if (of.call_.has_scale && !scaled)
+          of.channels_.each(row, start, n, [&](int64_t channel, int64_t first, int64_t count) {
+            of.norms_.gradient_channel(dy.chunk(first, count), x.chunk(first, count), center, deviation,
+                                       of.scales_[channel], correction, dx.chunk(start) + (first - start), count);
+          });
+        else
+          of.norms_.gradient(dy.chunk(start, n), x.chunk(start, n), center, deviation, factors(start, n), correction,
+                             dx.chunk(start), dscale ? dscale + start : nullptr, dshift ? dshift + start : nullptr, n);
         const char* ahead[2];
         int count = 0;
         for (const char* base : bases)
@@ -108,23 +111,39 @@ class Backward {
       });
     }
 
-    // A channel's positions are the chunks of its sum. Before dx is written.
-    void channel_sums(int64_t row) {
-      const int64_t channels = of.channels_a_row_;
+    const T* factors(int64_t start, int64_t n) const { return scaled ? scale.chunk(start, n) : nullptr; }
+
+    RowGradientSums row_sums() const {
+      const TwoSums sums = two_sums<T>(of.columns_, [&](int64_t start, int64_t n, T* chunk) {
+        of.norms_.gradient_sums(dy.chunk(start, n), x.chunk(start, n), center, deviation, factors(start, n), chunk, n);
+      });
+      return {sums.first, sums.second};
+    }
+
+    // A channel's positions are the chunks of its sums, which are the gradients' share of this row; the row's follow
+    // from them.
+    RowGradientSums sums_by_channel(int64_t row) const {
+      ChunkTree<RowGradientSums> sums;
+      const int64_t channels = of.channels_.a_row();
       for (int64_t channel = 0; channel < channels; ++channel) {
-        const int64_t first = channel * of.positions_;
-        const TwoSums sums = two_sums<T>(of.positions_, [&](int64_t start, int64_t n, T* chunk) {
+        const int64_t first = channel * of.channels_.positions();
+        const TwoSums own = two_sums<T>(of.channels_.positions(), [&](int64_t start, int64_t n, T* chunk) {
           of.norms_.gradient_sums(dy.chunk(first + start, n), x.chunk(first + start, n), center, deviation, nullptr,
                                   chunk, n);
         });
-        of.channels_[2 * (row * channels + channel)] = sums.second;
-        of.channels_[2 * (row * channels + channel) + 1] = sums.first;
+        const T* scale = of.scales_.data();
+        sums.push(scaled_sums({own.first, own.second}, scale ? scale[of.channels_.first_of(row) + channel] : T(1)));
+        if (!of.sums_) continue;
+        double* kept = of.channel_sums_.get() + 2 * (row * channels + channel);
+        kept[0] = own.second, kept[1] = own.first;
       }
+      return sums.total();
     }
 
     const Backward& of;
     RowSource<T> dy, x, scale;
     RowSink<T> dx;
+    const bool scaled;  // column by column, not by channels
     Arena arena;
     T* lanes;
     T center = 0, deviation = 0;
@@ -175,13 +194,17 @@ class Backward {
     });
   }
 
-  // A row is a group of one sample: its channels follow those of the groups before.
+  // The tree over samples, all channels abreast. A row is a group of one sample: its channels follow those of the
+  // groups before.
   void merge_channels() {
-    const int64_t channels = call_.channels, samples = rows_ / call_.groups;
-    for (int64_t channel = 0; channel < channels; ++channel) {
-      double* first = channels_.get() + 2 * channel;
-      store(call_.dscale, call_.dscale_dtype, channel, static_cast<T>(merge_chunks(first, samples, 2 * channels)));
-      store(call_.dshift, call_.dshift_dtype, channel, static_cast<T>(merge_chunks(first + 1, samples, 2 * channels)));
+    const int64_t both = 2 * call_.channels, samples = rows_ / call_.groups;
+    double* sums = channel_sums_.get();
+    for (int64_t width = 1; width < samples; width *= 2)
+      for (int64_t sample = 0; sample + width < samples; sample += 2 * width)
+        for (int64_t i = 0; i < both; ++i) sums[sample * both + i] += sums[(sample + width) * both + i];
+    for (int64_t channel = 0; channel < call_.channels; ++channel) {
+      store(call_.dscale, call_.dscale_dtype, channel, static_cast<T>(samples ? sums[2 * channel] : 0));
+      store(call_.dshift, call_.dshift_dtype, channel, static_cast<T>(samples ? sums[2 * channel + 1] : 0));
     }
   }
 
@@ -203,11 +226,12 @@ class Backward {
   const int64_t rows_, columns_;
   int64_t parts_a_chunk_ = 1;
   const bool sums_;
-  const int64_t channels_a_row_, positions_;
+  const RowChannels channels_{call_};
+  std::vector<T> scales_;
   const KernelTable& table_ = kernels();
   const NormLoops<T>& norms_ = norm_loops<T>(*kernels().rows);
   std::unique_ptr<T[]> parts_;
-  std::unique_ptr<double[]> channels_;
+  std::unique_ptr<double[]> channel_sums_;
 };
 
 }  // namespace

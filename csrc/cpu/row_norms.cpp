@@ -4,6 +4,7 @@
 
 #include "float_state.h"
 #include "row_access.h"
+#include "row_channels.h"
 #include "row_claims.h"
 #include "row_kernels.h"
 #include "rows.h"
@@ -14,7 +15,10 @@ namespace {
 template <class T>
 class Forward {
  public:
-  explicit Forward(const RowNormCall& call) : call_(call), columns_(call.arrays.columns.size) {}
+  explicit Forward(const RowNormCall& call) : call_(call), columns_(call.arrays.columns.size) {
+    if (channels_.exist() && call.has_scale) scales_ = channels_.values<T>(call, 1);
+    if (channels_.exist() && call.has_shift) shifts_ = channels_.values<T>(call, call.has_scale ? 2 : 1);
+  }
 
   void run() const {
     const FloatState guard;
@@ -31,20 +35,22 @@ class Forward {
     RowSource<T> x(call_.arrays, 0), addend(call_.arrays, at_add), scale(call_.arrays, at_scale),
         shift(call_.arrays, at_shift);
     RowSink<T> sum(call_.arrays, at_sum, inputs), y(call_.arrays, at_y, inputs);
+    y.write_in_order();
+    const bool scaled = call_.has_scale && !channels_.exist(), shifted = call_.has_shift && !channels_.exist();
     const bool hold = columns_ <= kWholeRow;
     Arena arena;
     T* work = nullptr;
     for (int round = 0; round < 2; ++round) {
       x.take(arena), y.take(arena);
       if (call_.has_add) addend.take(arena), sum.take(arena), work = arena.take<T>(hold ? columns_ : kChunkRows);
-      if (call_.has_scale) scale.take(arena);
-      if (call_.has_shift) shift.take(arena);
+      if (scaled) scale.take(arena);
+      if (shifted) shift.take(arena);
       if (round == 0) arena.provide();
     }
     for (int64_t row = begin; row < end; ++row) {
       x.seek(row), y.seek(row);
-      if (call_.has_scale) scale.seek(row);
-      if (call_.has_shift) shift.seek(row);
+      if (scaled) scale.seek(row);
+      if (shifted) shift.seek(row);
       if (call_.has_add) {
         addend.seek(row), sum.seek(row);
         each_chunk(columns_, [&](int64_t start, int64_t n) {
@@ -71,13 +77,21 @@ class Forward {
         if (const char* at = call_.has_add ? addend.ahead(row + 1) : nullptr) ahead[ahead_count++] = at;
       }
       each_chunk(columns_, [&](int64_t start, int64_t n) {
-        norms_.normalize(input(start, n), statistics, call_.has_scale ? scale.chunk(start, n) : nullptr,
-                         call_.has_shift ? shift.chunk(start, n) : nullptr, y.chunk(start), n);
+        if (channels_.exist())
+          channels_.each(row, start, n, [&](int64_t channel, int64_t first, int64_t count) {
+            norms_.normalize_channel(input(first, count), statistics, scales_.data() ? &scales_[channel] : nullptr,
+                                     shifts_.data() ? &shifts_[channel] : nullptr, y.chunk(start) + (first - start),
+                                     count);
+          });
+        else
+          norms_.normalize(input(start, n), statistics, scaled ? scale.chunk(start, n) : nullptr,
+                           shifted ? shift.chunk(start, n) : nullptr, y.chunk(start), n);
         const char* next_line[2] = {};
         for (int k = 0; k < ahead_count; ++k) next_line[k] = ahead[k] + start * itemsize(x.dtype());
         y.store(start, n, next_line, ahead_count);
       });
     }
+    y.finish();
     if (y.streamed() || sum.streamed()) table_.stream_fence();
   }
 
@@ -104,6 +118,8 @@ class Forward {
 
   const RowNormCall& call_;
   const int64_t columns_;
+  const RowChannels channels_{call_};
+  std::vector<T> scales_, shifts_;
   const KernelTable& table_ = kernels();
   const NormLoops<T>& norms_ = norm_loops<T>(*kernels().rows);
 };

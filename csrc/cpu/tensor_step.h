@@ -41,7 +41,7 @@ const T* load_grad(const KernelTable& table, const TensorEntry& tensor, int64_t 
                    const Tiles<T>& tiles) {
   if (!tensor.grad_layout) return load(table, tensor, kGrad, index, n, tiles);
   const Layout& layout = *tensor.grad_layout;
-  const Cursor cursor(layout, layout.operands[0], 0, index);
+  Cursor cursor(layout, layout.operands[0], 0, index);
   T* packed = tiles[kGrad];
   switch (itemsize(tensor.dtype(kGrad))) {
     case 2:

@@ -13,6 +13,9 @@ namespace brazen::cpu {
 // Where element `index` of the pass lies, and how to go on from there.
 class Cursor {
  public:
+  Cursor(const Cursor&) = delete;  // half a kilobyte: a copy cost as much as the run it moved
+  Cursor& operator=(const Cursor&) = delete;
+
   Cursor(const Layout& layout, const Operand& operand, int first_axis, int64_t index)
       : layout_(layout), operand_(operand), first_(first_axis), offset_(0) {
     for (int d = layout.ndim - 1; d >= first_; --d) {
@@ -57,7 +60,7 @@ class Cursor {
 };
 
 template <class Unit>
-void gather(const MoveKernels& moves, const char* base, Cursor cursor, Unit* tile, int64_t n) {
+void gather(const MoveKernels& moves, const char* base, Cursor& cursor, Unit* tile, int64_t n) {
   constexpr int kind = move_index(sizeof(Unit));
   cursor.runs(n, [&](int64_t offset, int64_t length, int64_t stride) {
     const char* from = base + offset;
@@ -77,7 +80,7 @@ void gather(const MoveKernels& moves, const char* base, Cursor cursor, Unit* til
 }
 
 template <class Unit>
-void scatter(char* base, Cursor cursor, const Unit* tile, int64_t n) {
+void scatter(char* base, Cursor& cursor, const Unit* tile, int64_t n) {
   cursor.runs(n, [&](int64_t offset, int64_t length, int64_t stride) {
     char* to = base + offset;
     if (stride == sizeof(Unit)) {
@@ -103,7 +106,7 @@ inline const void* use_run(const KernelTable& table, DType dtype, const char* fr
 // The same from anywhere. `first_axis`: axes before it are fixed and already in `base`.
 inline const void* gather_run(const KernelTable& table, const Layout& layout, const Operand& operand, const char* base,
                               int first_axis, int64_t index, int64_t n, void* tile, void* narrow_tile) {
-  const Cursor cursor(layout, operand, first_axis, index);
+  Cursor cursor(layout, operand, first_axis, index);
   switch (itemsize(operand.dtype)) {
     case 4: gather(*table.moves, base, cursor, static_cast<uint32_t*>(tile), n); break;
     case 8: gather(*table.moves, base, cursor, static_cast<uint64_t*>(tile), n); break;
@@ -117,7 +120,7 @@ inline const void* gather_run(const KernelTable& table, const Layout& layout, co
 
 inline void scatter_run(const Layout& layout, const Operand& operand, char* base, int64_t index, int64_t n,
                         const void* tile) {
-  const Cursor cursor(layout, operand, 0, index);
+  Cursor cursor(layout, operand, 0, index);
   switch (itemsize(operand.dtype)) {
     case 1: scatter(base, cursor, static_cast<const uint8_t*>(tile), n); break;
     case 4: scatter(base, cursor, static_cast<const uint32_t*>(tile), n); break;

@@ -14,15 +14,6 @@ constexpr int64_t kQuad = 4;
 
 int64_t blocks_of(int64_t count, int64_t each) { return (count + each - 1) / each; }
 
-// True where the strides, in `unit`s, count the elements of the layout in C order.
-bool consecutive(const Layout& layout, const Operand& operand, int64_t unit) {
-  for (int d = layout.ndim - 1; d >= 0; --d) {
-    if (operand.strides[d] != unit) return false;
-    unit *= layout.shape[d];
-  }
-  return true;
-}
-
 class Caller {
  public:
   Caller(const ChainCall& call, const Roles& roles, const Launch& where) : call_(call), roles_(roles), where_(where) {}
@@ -89,7 +80,7 @@ class Caller {
       starts |= reinterpret_cast<uintptr_t>(operand.data);
       for (int d = 0; d + 1 < layout.ndim; ++d) strides |= static_cast<uint64_t>(operand.strides[d]);
       rows = rows && operand.strides[layout.ndim - 1] == item;
-      pass.dense = pass.dense && consecutive(layout, operand, item);
+      pass.dense = pass.dense && layout.consecutive(operand, item);
     }
     pass.streaming = bytes > kStreamingBytes;
     return starts % kVectorBytes == 0 && (pass.dense || (rows && strides % kVectorBytes == 0));
@@ -132,7 +123,7 @@ class Caller {
     for (int k = 0; k < roles_.count(); ++k) {
       if (roles_[k] != kIndex) continue;
       const Operand& index = layout.operands[k];
-      pass.dense_index = consecutive(layout, index, 1);
+      pass.dense_index = layout.consecutive(index, 1);
       const int last = layout.ndim - 1;
       uint64_t starts = pass.first_index;
       if (!pass.dense_index) {

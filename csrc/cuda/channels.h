@@ -133,19 +133,6 @@ __global__ void __launch_bounds__(kThreads, Pass::blocks_at_once) sum_rows(const
     static_cast<Result*>(pass.partials)[channel * pass.chunks + chunk] = Sums::result(sums.about, first, second, n);
 }
 
-// The sum over the lanes of each column, by all `warps` of the block; every thread gets its column's.
-template <int warps, class T>
-__device__ __forceinline__ T add_columns(T (*lanes)[kLanes]) {
-  const int warp = threadIdx.x / kLanes, column = threadIdx.x % kLanes;
-#pragma unroll 1
-  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
-    __syncthreads();
-    for (int lane = warp; lane < offset; lane += warps) lanes[lane][column] += lanes[lane + offset][column];
-  }
-  __syncthreads();
-  return lanes[0][column];
-}
-
 // A block for a chunk of 32 channels that lie side by side: a warp is a lane of the chunk, or several one after
 // another, its threads are channels.
 template <class T, class Result, class Pass>

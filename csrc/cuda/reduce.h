@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Sums across the lanes of a warp and over what a block finds in memory, in the orders of formulas/reduction.h. No
-// formula.
+// Sums across the lanes of a warp, the columns of a block and what a block finds in memory, in the orders of
+// formulas/reduction.h. No formula.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -27,6 +27,19 @@ __device__ __forceinline__ double merge_neighbours(double value, int count) {
 #pragma unroll
   for (int width = 1; width < count; width *= 2) value += __shfl_xor_sync(kAllLanes, value, width);
   return value;
+}
+
+// The sum over the lanes of each column, by all `warps` of the block; every thread gets its column's.
+template <int warps, class T>
+__device__ __forceinline__ T add_columns(T (*lanes)[kLanes]) {
+  const int warp = threadIdx.x / kLanes, column = threadIdx.x % kLanes;
+#pragma unroll 1
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+    __syncthreads();
+    for (int lane = warp; lane < offset; lane += warps) lanes[lane][column] += lanes[lane + offset][column];
+  }
+  __syncthreads();
+  return lanes[0][column];
 }
 
 // By all threads of a block: the tree of merge_chunks over `count` values in memory, left in the first.

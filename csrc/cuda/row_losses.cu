@@ -68,9 +68,9 @@ __device__ __forceinline__ int64_t smallest_of_block(int64_t value) {
 template <class T, class Terms>
 __device__ __forceinline__ double sum_group(int64_t rows, Terms&& terms) {
   const int64_t first = int64_t{blockIdx.x} * kGroupRows, left = rows - first;
-  return sum_row<1, T>(left < kGroupRows ? left : kGroupRows, [&](int64_t row, T* term) {
-           term[0] = terms(first + row);
-         }).at[0];
+  return sum_row<1, T>(left < kGroupRows ? left : kGroupRows,
+                       [&](int64_t row, T* term) { term[0] = terms(first + row); })
+      .at[0];
 }
 
 // By one block: what all labels add up to, or their weights; the class weights; and the first label out of range.
@@ -90,7 +90,7 @@ __device__ __forceinline__ void settle_labels(const LossPass& pass, const Group&
 
 // A block for each group of rows; a single one settles what follows.
 template <class T>
-__global__ void __launch_bounds__(kBlock) count_labels(const __grid_constant__ LossPass pass) {
+__global__ void __launch_bounds__(kBlock, 4) count_labels(const __grid_constant__ LossPass pass) {
   const RowView<T> weights(pass.shape, pass.weighted ? 2 : 0, 0);
   Group group{static_cast<double>(pass.shape.rows), pass.shape.rows};
   if (!pass.soft) {
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kBlock) count_labels(const __grid_constant__ L
 }
 
 template <class T>
-__global__ void __launch_bounds__(kBlock) merge_labels(const __grid_constant__ LossPass pass) {
+__global__ void __launch_bounds__(kBlock, 4) merge_labels(const __grid_constant__ LossPass pass) {
   merge_in_place(pass.groups, pass.group_count);
   settle_labels<T>(pass, pass.groups[0]);
 }
@@ -220,7 +220,7 @@ struct LossRow {
 };
 
 template <int operation, class T>
-__global__ void __launch_bounds__(kBlock) row_losses(const __grid_constant__ LossPass pass) {
+__global__ void __launch_bounds__(kBlock, 4) row_losses(const __grid_constant__ LossPass pass) {
   const LossRow<T> row(pass, blockIdx.x);
   double loss;
   if (row.label < 0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Layer, RMS, group and instance norm and the lengths of rows: a block for each row; the gradients of scale and shift
-// by sums over rows in the order of formulas/reduction.h.
+// Layer, RMS, group and instance norm and the lengths of rows: a block for each row. The gradients of scale and shift:
+// a block for 32 columns and a chunk of rows, or, of channels, what each row's block has summed; then a tree.
 #include "../formulas/normalization.h"
 #include "rows.h"
 
@@ -32,14 +32,12 @@ __global__ void __launch_bounds__(kBlock) norm_rows(const __grid_constant__ Norm
     const Moments moments = merge_row<Moments>(columns, [&](int64_t start, int64_t n) {
       const int lane = threadIdx.x % kLanes;
       const T pivot = pivot_of(add_lanes(lane < n ? T(0) + input.load(start + lane) : T(0)), n);
-      T sum_of_distances = 0, squares = 0;
-#pragma unroll 1
-      for (int64_t i = lane; i < n; i += kLanes) {
-        const T distance = input.load(start + i) - pivot;
-        sum_of_distances += distance;
-        squares += distance * distance;
-      }
-      return chunk_moments(pivot, add_lanes(sum_of_distances), add_lanes(squares), n);
+      T sums[2] = {};  // of distances and their squares
+      add_terms<2>(lane, n, sums, [&](int64_t i, T* of) {
+        of[0] = input.load(start + i) - pivot;
+        of[1] = of[0] * of[0];
+      });
+      return chunk_moments(pivot, add_lanes(sums[0]), add_lanes(sums[1]), n);
     });
     statistics = row_statistics<T>(moments, pass.epsilon);
   } else {
@@ -87,112 +85,153 @@ struct GradientRow {
   __device__ __forceinline__ T xhat(int64_t column) const { return normalized(x.load(column), center, deviation); }
 };
 
+// Of one column or channel: what scale's gradient gets, and shift's.
+using Shares = Sums<2>;
+
+struct GradientsPass {
+  NormPass norm;
+  int64_t channels, groups;      // of channels in each sample, of which a row is one group; 0 channels: a row has none
+  int64_t positions;             // of a channel
+  int64_t count, partials_each;  // columns or channels, and what is summed of each: chunks of rows, or samples
+  Shares* partials;              // null where nobody wants them
+  void *dscale, *dshift;
+  DType dscale_dtype, dshift_dtype;
+  int32_t dscale_bytes, dshift_bytes;  // of an element
+};
+
+// The sums of each channel of a row, kept where they are wanted, and from them the row's own.
 template <class T>
-__global__ void __launch_bounds__(kBlock) norm_gradients(const __grid_constant__ NormPass pass) {
-  const int64_t row = blockIdx.x, columns = pass.shape.columns;
-  const GradientRow<T> of(pass, row);
-  const RowView<T> dx(pass.shape, pass.output, row);
-  const Sums<2> sums = sum_row<2, T>(columns, [&](int64_t column, T* terms) {
-    terms[0] = of.grad(column);
-    terms[1] = terms[0] * of.xhat(column);
-  });
-  const RowCorrection<T> correction =
-      row_correction({sums.at[0], sums.at[1]}, static_cast<double>(columns), of.deviation, pass.centred);
+__device__ __forceinline__ RowGradientSums sum_channels(const GradientsPass& pass, const GradientRow<T>& of,
+                                                        int64_t row) {
+  const int64_t a_row = pass.channels / pass.groups, sample = row / pass.groups;
+  const int64_t first_channel = row % pass.groups * a_row;
+  __shared__ Sums<2> open[kTreeLevels];
+  Tree<Sums<2>> tree{open};
+#pragma unroll 1
+  for (int64_t channel = 0; channel < a_row; ++channel) {
+    const int64_t first = channel * pass.positions;
+    const Sums<2> own = sum_row<2, T>(pass.positions, [&](int64_t position, T* terms) {
+      terms[0] = of.dy.load(first + position);
+      terms[1] = terms[0] * of.xhat(first + position);
+    });
+    if (threadIdx.x != 0) continue;
+    const RowGradientSums share = scaled_sums({own.at[0], own.at[1]}, of.scaled ? of.scale.load(first) : T(1));
+    tree.push({share.grad, share.product});
+    if (pass.partials) pass.partials[(first_channel + channel) * pass.partials_each + sample] = {own.at[1], own.at[0]};
+  }
+  __shared__ Sums<2> total;
+  if (threadIdx.x == 0) total = tree.total();
+  __syncthreads();
+  return {total.at[0], total.at[1]};
+}
+
+template <class T>
+__global__ void __launch_bounds__(kBlock) norm_gradients(const __grid_constant__ GradientsPass pass) {
+  const NormPass& norm = pass.norm;
+  const int64_t row = blockIdx.x, columns = norm.shape.columns;
+  const GradientRow<T> of(norm, row);
+  const RowView<T> dx(norm.shape, norm.output, row);
+  RowGradientSums sums;
+  if (pass.channels > 0) {
+    sums = sum_channels(pass, of, row);
+  } else {
+    const Sums<2> both = sum_row<2, T>(columns, [&](int64_t column, T* terms) {
+      terms[0] = of.grad(column);
+      terms[1] = terms[0] * of.xhat(column);
+    });
+    sums = {both.at[0], both.at[1]};
+  }
+  const RowCorrection<T> correction = row_correction(sums, static_cast<double>(columns), of.deviation, norm.centred);
   each_column(columns, [&](int64_t column) {
     dx.store(column, corrected_grad(of.grad(column), of.x.load(column), of.center, of.deviation, correction.slope,
                                     correction.base));
   });
 }
 
-// Of scale and shift.
-struct ColumnPass {
-  NormPass norm;
-  int64_t channels, groups, positions;  // 0 channels: one sum a column
-  void *dscale, *dshift;
-  DType dscale_dtype, dshift_dtype;
-  int32_t dscale_bytes, dshift_bytes;  // of an element
-};
-
+// A block for a chunk of rows of 32 columns: its warps take the chunk's lanes one after another, its threads are
+// columns, which lie side by side in most arrays.
 template <class T>
-__device__ __forceinline__ void store_sums(const ColumnPass& pass, int64_t index, const Sums<2>& sums) {
+__global__ void __launch_bounds__(kBlock) sum_columns(const __grid_constant__ GradientsPass pass) {
+  __shared__ T scales[kLanes][kLanes], shifts[kLanes][kLanes];
+  const NormPass& norm = pass.norm;
+  const int64_t blocks = (pass.count + kLanes - 1) / kLanes;
+  const int64_t chunk = blockIdx.x / blocks, start = chunk * kChunkRows;
+  const int thread = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
+  const int64_t column = blockIdx.x % blocks * kLanes + thread;
+  const int64_t left = norm.shape.rows - start, n = left < kChunkRows ? left : kChunkRows;
+  const bool inside = column < pass.count;
+#pragma unroll 1
+  for (int turn = 0; turn < kLanes / kRowWarps; ++turn) {
+    const int lane = turn * kRowWarps + warp;
+    T sums[2] = {};
+    if (inside)
+      add_terms<2>(lane, n, sums, [&](int64_t row, T* terms) {
+        const RowView<T> dy(norm.shape, 0, start + row), x(norm.shape, 1, start + row);
+        const T center = norm.centred ? static_cast<const T*>(norm.means)[start + row] : T(0);
+        terms[1] = dy.load(column);
+        terms[0] = terms[1] * normalized(x.load(column), center, static_cast<const T*>(norm.deviations)[start + row]);
+      });
+    scales[lane][thread] = sums[0];
+    shifts[lane][thread] = sums[1];
+  }
+  const T scale = add_columns<kRowWarps>(scales), shift = add_columns<kRowWarps>(shifts);
+  if (inside && warp == 0)
+    pass.partials[column * pass.partials_each + chunk] = {static_cast<double>(scale), static_cast<double>(shift)};
+}
+
+// A warp for each column or channel.
+template <class T>
+__global__ void __launch_bounds__(kLanes) merge_shares(const __grid_constant__ GradientsPass pass) {
+  const int64_t index = blockIdx.x;
+  Shares* own = pass.partials + index * pass.partials_each;
+  merge_in_place(own, pass.partials_each);
   if (threadIdx.x != 0) return;
+  const Shares shares = pass.partials_each ? own[0] : Shares{};
   if (pass.dscale)
-    store_element(static_cast<char*>(pass.dscale) + index * pass.dscale_bytes, pass.dscale_dtype, T(sums.at[0]));
+    store_element(static_cast<char*>(pass.dscale) + index * pass.dscale_bytes, pass.dscale_dtype, T(shares.at[0]));
   if (pass.dshift)
-    store_element(static_cast<char*>(pass.dshift) + index * pass.dshift_bytes, pass.dshift_dtype, T(sums.at[1]));
+    store_element(static_cast<char*>(pass.dshift) + index * pass.dshift_bytes, pass.dshift_dtype, T(shares.at[1]));
 }
 
-// What one element adds to the gradients of scale and shift.
 template <class T>
-__device__ __forceinline__ void share(const NormPass& pass, int64_t row, int64_t column, T* terms) {
-  const RowView<T> dy(pass.shape, 0, row), x(pass.shape, 1, row);
-  const T center = pass.centred ? static_cast<const T*>(pass.means)[row] : T(0);
-  terms[1] = dy.load(column);
-  terms[0] = terms[1] * normalized(x.load(column), center, static_cast<const T*>(pass.deviations)[row]);
-}
-
-// A block for each column: a warp takes a chunk of rows.
-template <class T>
-__global__ void __launch_bounds__(kBlock) sum_columns(const __grid_constant__ ColumnPass pass) {
-  const int64_t column = blockIdx.x;
-  store_sums<T>(pass, column, sum_row<2, T>(pass.norm.shape.rows, [&](int64_t row, T* terms) {
-                  share(pass.norm, row, column, terms);
-                }));
-}
-
-// A block for each channel: sample after sample, its positions the chunks of a sum, the samples a tree.
-template <class T>
-__global__ void __launch_bounds__(kBlock) sum_channels(const __grid_constant__ ColumnPass pass) {
-  __shared__ Sums<2> open[kTreeLevels];
-  const int64_t a_row = pass.channels / pass.groups, group = blockIdx.x / a_row;
-  const int64_t first = blockIdx.x % a_row * pass.positions, samples = pass.norm.shape.rows / pass.groups;
-#pragma unroll 1
-  for (int64_t sample = 0; sample < samples; ++sample) {
-    const int64_t row = sample * pass.groups + group;
-    Sums<2> sums = sum_row<2, T>(pass.positions,
-                                 [&](int64_t position, T* terms) { share(pass.norm, row, first + position, terms); });
-    if (threadIdx.x != 0) continue;
-    int level = 0;
-#pragma unroll 1
-    for (; sample >> level & 1; ++level) sums = merge_pair(open[level], sums);
-    open[level] = sums;
+cudaError_t run_backward(const RowNormCall& call, const NormPass& norm, const Launch& where) {
+  const int64_t rows = norm.shape.rows, columns = norm.shape.columns;
+  const cudaStream_t stream = static_cast<cudaStream_t>(where.stream);
+  GradientsPass pass{};
+  pass.norm = norm;
+  pass.channels = call.channels, pass.groups = call.groups;
+  pass.positions = call.channels ? columns / (call.channels / call.groups) : 0;
+  pass.count = call.channels ? call.channels : columns;
+  pass.partials_each = call.channels ? rows / call.groups : chunk_count(rows);
+  pass.dscale = call.dscale, pass.dshift = call.dshift;
+  pass.dscale_dtype = call.dscale_dtype, pass.dshift_dtype = call.dshift_dtype;
+  pass.dscale_bytes = static_cast<int32_t>(itemsize(call.dscale_dtype));
+  pass.dshift_bytes = static_cast<int32_t>(itemsize(call.dshift_dtype));
+  const bool shares = (call.dscale || call.dshift) && pass.count > 0;
+  cudaError_t error = cudaSuccess;
+  if (shares) {
+    const int64_t bytes = pass.count * pass.partials_each * sizeof(Shares);
+    void* memory = nullptr;
+    error = cudaMallocAsync(&memory, bytes ? bytes : 1, stream);
+    if (error != cudaSuccess) return error;
+    pass.partials = static_cast<Shares*>(memory);
+    // Before the rows: dx may lie over dy or x.
+    const int64_t blocks = pass.partials_each * ((columns + kLanes - 1) / kLanes);
+    if (!call.channels && blocks > 0) error = launch(sum_columns<T>, blocks, kBlock, where.stream, pass);
   }
-  if (threadIdx.x != 0) return;
-  Sums<2> total{};
-  bool any = false;
-#pragma unroll 1
-  for (int level = 0; samples >> level; ++level) {
-    if (!(samples >> level & 1)) continue;
-    total = any ? merge_pair(open[level], total) : open[level];
-    any = true;
-  }
-  store_sums<T>(pass, blockIdx.x, total);
+  if (error == cudaSuccess && rows > 0)
+    error = launch(norm_gradients<T>, rows, row_threads(call.channels ? pass.positions : columns), where.stream, pass);
+  if (!shares) return error;
+  if (error == cudaSuccess) error = launch(merge_shares<T>, pass.count, kLanes, where.stream, pass);
+  const cudaError_t freed = cudaFreeAsync(pass.partials, stream);
+  return error == cudaSuccess ? freed : error;
 }
 
 template <class T>
 cudaError_t run(const RowNormCall& call, NormPass& pass, const Launch& where) {
-  const int threads = row_threads(pass.shape.columns);
-  if (call.direction == Direction::forward)
-    return pass.shape.rows ? launch(norm_rows<T>, pass.shape.rows, threads, where.stream, pass) : cudaSuccess;
-  // The sums first: dx may lie over dy or x.
-  if (call.dscale || call.dshift) {
-    ColumnPass sums;
-    sums.norm = pass;
-    sums.channels = call.channels, sums.groups = call.groups;
-    const int64_t a_row = call.channels / call.groups;
-    sums.positions = a_row ? pass.shape.columns / a_row : 0;
-    sums.dscale = call.dscale, sums.dshift = call.dshift;
-    sums.dscale_dtype = call.dscale_dtype, sums.dshift_dtype = call.dshift_dtype;
-    sums.dscale_bytes = static_cast<int32_t>(itemsize(call.dscale_dtype));
-    sums.dshift_bytes = static_cast<int32_t>(itemsize(call.dshift_dtype));
-    const int64_t count = call.channels ? call.channels : pass.shape.columns;
-    const int64_t terms = call.channels ? sums.positions : pass.shape.rows;
-    const cudaError_t error =
-        count ? launch(call.channels ? sum_channels<T> : sum_columns<T>, count, row_threads(terms), where.stream, sums)
-              : cudaSuccess;
-    if (error != cudaSuccess) return error;
-  }
-  return pass.shape.rows ? launch(norm_gradients<T>, pass.shape.rows, threads, where.stream, pass) : cudaSuccess;
+  if (call.direction == Direction::backward) return run_backward<T>(call, pass, where);
+  return pass.shape.rows ? launch(norm_rows<T>, pass.shape.rows, row_threads(pass.shape.columns), where.stream, pass)
+                         : cudaSuccess;
 }
 
 struct LengthPass {

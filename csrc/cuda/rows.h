@@ -100,14 +100,42 @@ __device__ __forceinline__ Sums<count> merge_pair(Sums<count> a, const Sums<coun
   return a;
 }
 
+// By one thread: values one after another, merged in a binary tree aligned to powers of two, as merge_chunks does it.
+template <class Value>
+struct Tree {
+  Value* open;  // kTreeLevels; open[k] is a finished subtree of 2^k values where bit k of `count` is set
+  int64_t count = 0;
+
+  __device__ __forceinline__ void push(Value value) {
+    int level = 0;
+#pragma unroll 1
+    for (; count >> level & 1; ++level) value = merge_pair(open[level], value);
+    open[level] = value;
+    ++count;
+  }
+
+  // What is left joins from the right, as the lonely last subtrees do.
+  __device__ __forceinline__ Value total() const {
+    Value merged{};
+    bool any = false;
+#pragma unroll 1
+    for (int level = 0; count >> level; ++level) {
+      if (!(count >> level & 1)) continue;
+      merged = any ? merge_pair(open[level], merged) : open[level];
+      any = true;
+    }
+    return merged;
+  }
+};
+
 // The merged chunks of a row: chunk(start, n) is computed by a warp, and every lane of it has the result.
 template <class Value, class Chunk>
 __device__ __forceinline__ Value merge_row(int64_t columns, Chunk&& chunk) {
   __shared__ Value warps[kRowWarps], open[kTreeLevels], merged;
   const int warp = threadIdx.x / kLanes, count = blockDim.x / kLanes;
-  int64_t groups = 0;
+  Tree<Value> tree{open};
 #pragma unroll 1
-  for (int64_t first = 0; first < columns; first += int64_t{count} * kChunkRows, ++groups) {
+  for (int64_t first = 0; first < columns; first += int64_t{count} * kChunkRows) {
     const int64_t start = first + int64_t{warp} * kChunkRows, left_here = columns - start;
     // A warp past the end goes along, over nothing: all threads of a block meet at the same places.
     const Value value = chunk(start, left_here < 0 ? 0 : (left_here < kChunkRows ? left_here : int64_t{kChunkRows}));
@@ -120,27 +148,38 @@ __device__ __forceinline__ Value merge_row(int64_t columns, Chunk&& chunk) {
       for (int width = 1; width < here; width *= 2)
 #pragma unroll 1
         for (int i = 0; i + width < here; i += 2 * width) warps[i] = merge_pair(warps[i], warps[i + width]);
-      int level = 0;
-#pragma unroll 1
-      for (; groups >> level & 1; ++level) warps[0] = merge_pair(open[level], warps[0]);
-      open[level] = warps[0];
+      tree.push(warps[0]);
     }
     __syncthreads();
   }
-  if (threadIdx.x == 0) {
-    bool any = false;
-#pragma unroll 1
-    for (int level = 0; groups >> level; ++level) {
-      if (!(groups >> level & 1)) continue;
-      merged = any ? merge_pair(open[level], merged) : open[level];
-      any = true;
-    }
-    if (!any) merged = Value{};
-  }
+  if (threadIdx.x == 0) merged = tree.total();
   __syncthreads();
   const Value result = merged;
   __syncthreads();
   return result;
+}
+
+// Loads a lane has under way in a sum. Rows of float64 take one at a time: no speed is asked of them, and their code is
+// long.
+template <class T>
+inline constexpr int kLoadsAhead = sizeof(T) == sizeof(float) ? 4 : 1;
+
+// A lane's sums of terms(index, out) over its share of `n`: `count` of the compute type, added in order.
+template <int count, class T, class Terms>
+__device__ __forceinline__ void add_terms(int lane, int64_t n, T* sums, Terms&& terms) {
+  constexpr int ahead = kLoadsAhead<T>;
+#pragma unroll 1
+  for (int64_t first = lane; first < n; first += ahead * kLanes) {
+    T of[ahead][count];
+#pragma unroll
+    for (int i = 0; i < ahead; ++i)
+      if (first + i * kLanes < n) terms(first + i * kLanes, of[i]);
+#pragma unroll
+    for (int i = 0; i < ahead; ++i)
+#pragma unroll
+      for (int k = 0; k < count; ++k)
+        if (first + i * kLanes < n) sums[k] += of[i][k];
+  }
 }
 
 // Sums over a row of terms(column, out), `count` of the compute type.
@@ -148,13 +187,7 @@ template <int count, class T, class Terms>
 __device__ __forceinline__ Sums<count> sum_row(int64_t columns, Terms&& terms) {
   return merge_row<Sums<count>>(columns, [&](int64_t start, int64_t n) {
     T lanes[count] = {};
-#pragma unroll 1
-    for (int64_t i = threadIdx.x % kLanes; i < n; i += kLanes) {
-      T of[count];
-      terms(start + i, of);
-#pragma unroll
-      for (int k = 0; k < count; ++k) lanes[k] += of[k];
-    }
+    add_terms<count>(threadIdx.x % kLanes, n, lanes, [&](int64_t i, T* of) { terms(start + i, of); });
     Sums<count> sums;
 #pragma unroll
     for (int k = 0; k < count; ++k) sums.at[k] = static_cast<double>(add_lanes(lanes[k]));

@@ -210,11 +210,19 @@ class Phases {
   cudaError_t error_ = cudaSuccess;
 };
 
-bool holds(const UpdateCall& call, bool doubles) {
-  for (int64_t i = 0; i < call.tensor_count; ++i)
-    if (call.tensors[i].size > 0 && call.tensors[i].is_double() == doubles) return true;
-  return false;
-}
+// Which kernels of the rule have tensors of their own.
+struct Kinds {
+  bool any_type[2] = {}, direct = false, others[2] = {};
+
+  Kinds(const UpdateCall& call, const StepPass& pass, int states) {
+    for (int64_t i = 0; i < call.tensor_count; ++i) {
+      const TensorEntry& tensor = call.tensors[i];
+      if (tensor.size == 0) continue;
+      any_type[tensor.is_double()] = true;
+      (is_direct(pass, tensor, states) ? direct : others[tensor.is_double()]) = true;
+    }
+  }
+};
 
 cudaError_t step(const UpdateCall& call, const DeviceStep& device, Phases& phases, const StepPass& pass) {
   const List& list = pass.list;
@@ -241,13 +249,16 @@ cudaError_t step(const UpdateCall& call, const DeviceStep& device, Phases& phase
     phases.then([&] { return launch_factored(pass, stream); });
     phases.run(kernels.tensor_factors, list.tensor_count, factors);
   }
-  for (const bool doubles : {false, true}) {
-    const UpdateKernel measure = measure_kernel(call.rule, doubles);
-    if (measure && holds(call, doubles)) phases.over_chunks(measure, pass);
+  const RuleKernels& rule = rule_kernels(call.rule);
+  const Kinds kinds(call, pass, rule.states);
+  if (rule.measure[0]) {
+    for (const bool doubles : {false, true})
+      if (kinds.any_type[doubles]) phases.over_chunks(rule.measure[doubles], pass);
+    phases.run(kernels.tensor_factors, list.tensor_count, factors);
   }
-  if (measure_kernel(call.rule, false)) phases.run(kernels.tensor_factors, list.tensor_count, factors);
+  if (kinds.direct) phases.over_chunks(rule.direct, pass);
   for (const bool doubles : {false, true})
-    if (holds(call, doubles)) phases.over_chunks(update_kernel(call.rule, doubles), pass);
+    if (kinds.others[doubles]) phases.over_chunks(rule.any[doubles], pass);
   if (pass.limits_units) {
     phases.then([&] { return launch_unit_limits(pass, stream); });
     phases.over_chunks(kernels.finish, pass);
@@ -299,7 +310,7 @@ Status enter(const UpdateCall& call, DeviceSpace& space, const Launch& where, Ru
   pass.seed = call.seed, pass.rounds_randomly = call.rounds_randomly, pass.zero_grads = call.zero_grads;
   pass.wants_norms = call.wants_norms;
   pass.clips_units = call.agc_units != nullptr, pass.limits_units = call.max_norm_units != nullptr;
-  pass.layered = is_factored(call.rule) || measure_kernel(call.rule, false);
+  pass.rule = call.rule, pass.layered = is_factored(call.rule) || rule_kernels(call.rule).measure[0];
   return explain(run(phases, pass), where);
 }
 

@@ -64,7 +64,8 @@ inline constexpr int kGradPartials = 0, kFirstPartials = 0, kSecondPartials = 1,
 struct StepPass {
   List list;
   uint64_t seed;
-  bool rounds_randomly, zero_grads, wants_norms, clips_units, limits_units, layered, doubles;
+  int32_t rule;
+  bool rounds_randomly, zero_grads, wants_norms, clips_units, limits_units, layered;
 };
 
 // The last of the ascending `firsts` that is at most `value`.
@@ -162,7 +163,12 @@ struct Gradients {
       if (group->l1 == 0 && group->square_penalty() == 0) return clipped;
       return Preparation<T>::make(1, 0, group->l1, group->square_penalty())(clipped, param);
     }
-    if (!group->prepares()) return grad * scale;
+    return plainly_prepared(grad, param);
+  }
+
+  // Where no units are clipped.
+  __device__ __forceinline__ T plainly_prepared(T grad, T param) const {
+    if (!prepares || !group->prepares()) return grad * scale;
     return Preparation<T>::make(static_cast<double>(scale), group->clip_value, group->l1, group->square_penalty())(
         grad, param);
   }
@@ -212,9 +218,23 @@ __device__ __forceinline__ double fold(const Read& read, int64_t count, double* 
 
 using UpdateKernel = void (*)(StepPass);
 
-// The kernels of a rule; `measure` is null but for a layerwise one that is not factored.
-UpdateKernel update_kernel(int rule, bool is_double);
-UpdateKernel measure_kernel(int rule, bool is_double);
+// The kernels of a rule, by the compute type: float and double.
+struct RuleKernels {
+  int states;
+  UpdateKernel direct;      // for tensors that are is_direct()
+  UpdateKernel any[2];      // for the others
+  UpdateKernel measure[2];  // null but for a layerwise rule that is not factored
+};
+const RuleKernels& rule_kernels(int rule);
+
+// Whether a tensor is float32 throughout and gets nothing but its step, on the host and on the device.
+FORMULA bool is_direct(const StepPass& pass, const TensorEntry& tensor, int states) {
+  bool same = !tensor.data[kAverage] && !tensor.data[kCopy] && !pass.zero_grads && !pass.wants_norms &&
+              !pass.clips_units && tensor.dtype(kParam) == DType::float32 && tensor.dtype(kGrad) == DType::float32;
+#pragma unroll
+  for (int k = 0; k < kMaxStates; ++k) same = same && (k >= states || tensor.dtype(kFirstState + k) == DType::float32);
+  return same;
+}
 
 // The phases of a factored rule that make its directions, and the sums its factors come from.
 cudaError_t launch_factored(const StepPass& pass, void* stream);

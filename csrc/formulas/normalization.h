@@ -50,6 +50,12 @@ struct RowGradientSums {
   double grad, product;
 };
 
+// A channel's share of its row's, from sums of dy and dy * xhat: d is dy times the channel's scale.
+template <class T>
+FORMULA RowGradientSums scaled_sums(const RowGradientSums& of_channel, T scale) {
+  return {of_channel.grad * double(scale), of_channel.product * double(scale)};
+}
+
 // dx = d * deviation + (x - center) * slope + base, as corrected_grad computes it.
 template <class T>
 struct RowCorrection {

@@ -67,6 +67,7 @@ CHECKS = {
     "errors": ["-m", "pytest", "-q", "tests/test_errors.py", "tests/test_domains.py"],
     "families": ["-m", "pytest", "-q", "tests/test_dropout_bits.py", "tests/test_losses.py", "tests/test_softmax.py",
                  "tests/test_chain.py", "tests/test_chain_bits.py"],
+    "norms": ["-m", "pytest", "-q", "tests/test_batch_norm.py", "tests/test_row_norms.py"],
     "layouts": ["-m", "pytest", "-q", "tests/test_layouts.py"],
     "values": ["-m", "pytest", "-q", "tests/test_special_values.py", "tests/test_gradients.py"],
     "sizes": ["-m", "pytest", "-q", "tests/test_sizes.py"],
