@@ -6,17 +6,12 @@
 namespace brazen::cuda {
 namespace {
 
-// A pass whose arrays together exceed this leaves nothing in a 50 MB L2 for its neighbours.
-constexpr int64_t kStreamingBytes = 32 << 20;
-// A remainder of a vector costs a second launch, which pays only beside a long first one.
-constexpr int64_t kWorthTwoLaunches = 1 << 14;
-constexpr int64_t kQuad = 4;
+constexpr int64_t kElementsOfQuad = 4;
 
-int64_t blocks_of(int64_t count, int64_t each) { return (count + each - 1) / each; }
-
-class Caller {
+class ChainCaller {
  public:
-  Caller(const ChainCall& call, const Roles& roles, const Launch& where) : call_(call), roles_(roles), where_(where) {}
+  ChainCaller(const ChainCall& call, const Roles& roles, const Launch& where)
+      : call_(call), roles_(roles), where_(where) {}
 
   // A part of the call's layout that one launch can number.
   cudaError_t run(const Layout& layout) const {
@@ -112,7 +107,7 @@ class Caller {
     pass.has_inner = inner > 1, pass.wraps = axis > 0;
     if (pass.has_inner) pass.inner.set(inner);
     if (pass.wraps) pass.channels.set(layout.shape[axis]);
-    vectors = vectors && inner == 1 && layout.shape[axis] % kQuad == 0;
+    vectors = vectors && inner == 1 && layout.shape[axis] % kElementsOfQuad == 0;
     if (inner % per_vector != 0) pass.spread = vectors ? Spread::vectors : Spread::each;
     return true;
   }
@@ -131,9 +126,9 @@ class Caller {
         starts |= static_cast<uint64_t>(layout.shape[last]);
         for (int d = 0; d < last; ++d) starts |= static_cast<uint64_t>(index.strides[d]);
       }
-      pass.index_runs = starts % kPiecesPerBlock == 0 ? IndexRuns::blocks
-                        : starts % kQuad == 0         ? IndexRuns::quads
-                                                      : IndexRuns::none;
+      pass.index_runs = starts % kPiecesPerBlock == 0   ? IndexRuns::blocks
+                        : starts % kElementsOfQuad == 0 ? IndexRuns::quads
+                                                        : IndexRuns::none;
     }
   }
 
@@ -211,7 +206,7 @@ const char* why_refused(const ChainCall& call) {
 cudaError_t run(const ChainCall& call, const Launch& where) {
   if (call.layout.size == 0) return cudaSuccess;
   const Roles roles(call);
-  const Caller caller(call, roles, where);
+  const ChainCaller caller(call, roles, where);
   return for_each_part(call.layout, [&](const Layout& part) { return caller.run(part); }, call.reversed);
 }
 

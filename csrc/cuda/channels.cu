@@ -2,12 +2,9 @@
 // Launches the reductions over channels: batch statistics, backward sums, merging of what was measured apart, and batch
 // norms slab by slab.
 #include "channels.h"
-
 #include "slabs.h"
 
 namespace brazen::cuda::channels {
-
-int64_t blocks_of(int64_t count, int64_t each) { return (count + each - 1) / each; }
 
 void fill(ChannelWalk& pass, const Layout& layout, const void* centers) {
   pass.channels = channel_count(layout), pass.rows = row_count(layout), pass.chunks = chunk_count(pass.rows);
@@ -251,9 +248,8 @@ Status brazen_cuda_batch_norm(const BatchNormCall* call, const Launch* where) {
   return channels::enter(layout, *where, [&]<class T>() {
     ForwardResults to = call->results;
     if (to.from != MomentsFrom::batch) {
-      const cudaError_t error =
-          launch(channels::apply_moments<T>, channels::blocks_of(to.channels, channels::kFinishThreads),
-                 channels::kFinishThreads, where->stream, to);
+      const cudaError_t error = launch(channels::apply_moments<T>, blocks_of(to.channels, channels::kFinishThreads),
+                                       channels::kFinishThreads, where->stream, to);
       return error == cudaSuccess ? channels::apply(call->chain, false, *where) : error;
     }
     Layout x;
@@ -277,10 +273,10 @@ Status brazen_cuda_batch_norm_backward(const BatchNormBackwardCall* call, const 
   return channels::enter(call->arrays, *where, [&]<class T>() {
     BackwardResults to = call->results;
     if (!to.measured) {
-      const cudaError_t error =
-          to.sums ? launch(channels::apply_sums<T>, channels::blocks_of(to.channels, channels::kFinishThreads),
-                           channels::kFinishThreads, where->stream, to)
-                  : cudaSuccess;
+      const cudaError_t error = to.sums
+                                    ? launch(channels::apply_sums<T>, blocks_of(to.channels, channels::kFinishThreads),
+                                             channels::kFinishThreads, where->stream, to)
+                                    : cudaSuccess;
       return error == cudaSuccess && call->apply ? channels::apply(call->chain, false, *where) : error;
     }
     const auto sums = [&](const Layout& arrays, const ChainCall* computed, int64_t first) {

@@ -5,12 +5,7 @@
 namespace brazen::cuda {
 namespace {
 
-// A pass whose arrays together exceed this leaves nothing in a 50 MB L2 for its neighbours.
-constexpr int64_t kStreamingBytes = 32 << 20;
-// A remainder of a vector costs a second launch, which pays only beside a long first one.
-constexpr int64_t kWorthTwoLaunches = 1 << 14;
-
-struct Caller {
+struct ElementwiseCaller {
   const ElementwiseCall& call;
   const Launch& where;
 
@@ -128,6 +123,6 @@ brazen::cuda::Status brazen_cuda_elementwise(const brazen::ElementwiseCall* call
   if (!aligned(layout)) return refuse(*where, kMisaligned);
   const DeviceScope scope(where->device);
   if (scope.error() != cudaSuccess) return explain(scope.error(), *where);
-  const Caller caller{*call, *where};
+  const ElementwiseCaller caller{*call, *where};
   return explain(for_each_part(layout, [&](const brazen::Layout& part) { return caller.run(part); }), *where);
 }

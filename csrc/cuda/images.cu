@@ -247,39 +247,39 @@ auto kernel_of(ImagePass kind) {
   }
 }
 
+Status run(const ImageCall& call, const Launch& where) {
+  const int64_t size[] = {call.height, call.width};
+  WindowPass pass{};
+  pass.call = call;
+  pass.item = itemsize(call.dtype), pass.taps = call.taps(), pass.window_count = call.window_count();
+  pass.batch.set(call.batch), pass.channels.set(call.channels);
+  pass.own.set(call.channels / call.groups), pass.groups.set(call.groups);
+  for (int d = 0; d < 2; ++d) {
+    if (size[d] + 2 * call.padding[d] > kMaxPixels || call.dilation[d] * call.kernel[d] > kMaxPixels ||
+        call.stride[d] > kMaxPixels)
+      return refuse(where, "an image or a window has more than 2^30 pixels along an axis");
+    pass.size[d].set(size[d]), pass.windows[d].set(call.windows[d]), pass.kernel[d].set(call.kernel[d]);
+  }
+  const bool of_windows = call.pass == ImagePass::max || call.pass == ImagePass::average;
+  const int64_t pixels = of_windows || call.pass == ImagePass::to_columns ? call.window_count() : size[0] * size[1];
+  const int64_t taps = call.pass == ImagePass::to_columns ? call.taps() : 1;
+  pass.elements = static_cast<uint64_t>(call.batch * call.channels * pixels * taps);
+  if (pass.elements == 0) return Status::ok;
+  const uint64_t blocks = (pass.elements + kThreads - 1) / kThreads;
+  if (blocks > kMaxBlocks) return refuse(where, "the result has more than 2^39 elements; pass fewer images at once");
+  const int64_t item = pass.item, wide = is_16_bit(call.dtype) ? 4 : item;
+  const auto off = [](const void* array, int64_t size) { return reinterpret_cast<uintptr_t>(array) % size != 0; };
+  if (off(call.x, call.pass == ImagePass::from_columns ? wide : item) || off(call.dy, item) ||
+      off(call.out, call.pass == ImagePass::to_columns ? wide : item))
+    return refuse(where, kMisaligned);
+  const DeviceScope scope(where.device);
+  if (scope.error() != cudaSuccess) return explain(scope.error(), where);
+  const auto kernel = call.dtype == DType::float64 ? kernel_of<double>(call.pass) : kernel_of<float>(call.pass);
+  return explain(launch(kernel, static_cast<int64_t>(blocks), kThreads, where.stream, pass), where);
+}
+
 }  // namespace brazen::cuda::images
 
 brazen::cuda::Status brazen_cuda_images(const brazen::ImageCall* call, const brazen::cuda::Launch* where) {
-  using namespace brazen::cuda;
-  using namespace brazen::cuda::images;
-  using brazen::ImagePass;
-  const int64_t size[] = {call->height, call->width};
-  WindowPass pass{};
-  pass.call = *call;
-  pass.item = brazen::itemsize(call->dtype), pass.taps = call->taps(), pass.window_count = call->window_count();
-  pass.batch.set(call->batch), pass.channels.set(call->channels);
-  pass.own.set(call->channels / call->groups), pass.groups.set(call->groups);
-  for (int d = 0; d < 2; ++d) {
-    if (size[d] + 2 * call->padding[d] > kMaxPixels || call->dilation[d] * call->kernel[d] > kMaxPixels ||
-        call->stride[d] > kMaxPixels)
-      return refuse(*where, "an image or a window has more than 2^30 pixels along an axis");
-    pass.size[d].set(size[d]), pass.windows[d].set(call->windows[d]), pass.kernel[d].set(call->kernel[d]);
-  }
-  const bool of_windows = call->pass == ImagePass::max || call->pass == ImagePass::average;
-  const int64_t pixels = of_windows || call->pass == ImagePass::to_columns ? call->window_count() : size[0] * size[1];
-  const int64_t taps = call->pass == ImagePass::to_columns ? call->taps() : 1;
-  pass.elements = static_cast<uint64_t>(call->batch * call->channels * pixels * taps);
-  if (pass.elements == 0) return Status::ok;
-  const uint64_t blocks = (pass.elements + kThreads - 1) / kThreads;
-  if (blocks > kMaxBlocks) return refuse(*where, "the result has more than 2^39 elements; pass fewer images at once");
-  const int64_t item = pass.item, wide = brazen::is_16_bit(call->dtype) ? 4 : item;
-  const auto off = [](const void* array, int64_t size) { return reinterpret_cast<uintptr_t>(array) % size != 0; };
-  if (off(call->x, call->pass == ImagePass::from_columns ? wide : item) || off(call->dy, item) ||
-      off(call->out, call->pass == ImagePass::to_columns ? wide : item))
-    return refuse(*where, kMisaligned);
-  const DeviceScope scope(where->device);
-  if (scope.error() != cudaSuccess) return explain(scope.error(), *where);
-  const auto kernel =
-      call->dtype == brazen::DType::float64 ? kernel_of<double>(call->pass) : kernel_of<float>(call->pass);
-  return explain(launch(kernel, static_cast<int64_t>(blocks), kThreads, where->stream, pass), *where);
+  return brazen::cuda::images::run(*call, *where);
 }

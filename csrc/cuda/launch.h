@@ -52,6 +52,12 @@ class DeviceScope {
 };
 
 inline constexpr int64_t kMaxBlocks = 0x7fffffff;
+inline int64_t blocks_of(int64_t count, int64_t each) { return (count + each - 1) / each; }
+
+// A pass whose arrays together exceed this leaves nothing in a 50 MB L2 for its neighbours.
+inline constexpr int64_t kStreamingBytes = 32 << 20;
+// A remainder of a vector costs a second launch, which pays only beside a long first one.
+inline constexpr int64_t kWorthTwoLaunches = 1 << 14;
 
 template <class Pass>
 cudaError_t launch(void (*kernel)(Pass), int64_t blocks, int threads, void* stream, Pass& pass) {

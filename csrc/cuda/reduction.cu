@@ -129,8 +129,6 @@ void fill(SumPass& pass, const Layout& layout, int kept) {
   }
 }
 
-int64_t blocks_of(int64_t count, int64_t each) { return (count + each - 1) / each; }
-
 cudaError_t merge(const double* partials, double* spare, int64_t groups, int64_t count, const Target& results,
                   void* stream) {
   for (;;) {
@@ -163,22 +161,24 @@ cudaError_t reduce(SumKernel kernel, SumPass& pass, const Target& results, void*
   return error == cudaSuccess ? freed : error;
 }
 
+Status run(const ReductionCall& call, const Launch& where) {
+  const Layout& layout = call.terms.layout;
+  const SumKernel kernel = sum_kernel(call.terms);
+  if (!kernel || layout.operand_count != kOperands) return refuse(where, "this build sums no such terms");
+  if (!aligned(layout)) return refuse(where, kMisaligned);
+  SumPass pass{};
+  fill(pass, layout, call.kept);
+  if (pass.groups == 0) return Status::ok;
+  if (blocks_of(pass.groups * (pass.chunks ? pass.chunks : 1), kWarps) > kMaxBlocks)
+    return refuse(where, "more than 2^31 blocks of rows; pass a part of the array at a time");
+  const DeviceScope scope(where.device);
+  if (scope.error() != cudaSuccess) return explain(scope.error(), where);
+  return explain(reduce(kernel, pass, {nullptr, static_cast<char*>(call.results), call.result_dtype}, where.stream),
+                 where);
+}
+
 }  // namespace brazen::cuda::sums
 
 brazen::cuda::Status brazen_cuda_reduction(const brazen::ReductionCall* call, const brazen::cuda::Launch* where) {
-  using namespace brazen::cuda;
-  using namespace brazen::cuda::sums;
-  const brazen::Layout& layout = call->terms.layout;
-  const SumKernel kernel = sum_kernel(call->terms);
-  if (!kernel || layout.operand_count != kOperands) return refuse(*where, "this build sums no such terms");
-  if (!aligned(layout)) return refuse(*where, kMisaligned);
-  SumPass pass{};
-  fill(pass, layout, call->kept);
-  if (pass.groups == 0) return Status::ok;
-  if (blocks_of(pass.groups * (pass.chunks ? pass.chunks : 1), kWarps) > kMaxBlocks)
-    return refuse(*where, "more than 2^31 blocks of rows; pass a part of the array at a time");
-  const DeviceScope scope(where->device);
-  if (scope.error() != cudaSuccess) return explain(scope.error(), *where);
-  return explain(reduce(kernel, pass, {nullptr, static_cast<char*>(call->results), call->result_dtype}, where->stream),
-                 *where);
+  return brazen::cuda::sums::run(*call, *where);
 }

@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kBlock) map_gradients(const __grid_constant__ 
   });
 }
 
-struct ElementPass {
+struct LossesPass {
   RowsShape shape;
   int32_t operation, weighted, gradient;
   double parameters[2];
@@ -73,7 +73,7 @@ struct ElementPass {
 
 // A warp for a chunk.
 template <class T>
-__global__ void __launch_bounds__(kBlock) element_losses(const __grid_constant__ ElementPass pass) {
+__global__ void __launch_bounds__(kBlock) element_losses(const __grid_constant__ LossesPass pass) {
   const int64_t chunk = static_cast<int64_t>(blockIdx.x) * kRowWarps + threadIdx.x / kLanes;
   const int64_t start = chunk * kChunkRows;
   if (start >= pass.shape.columns) return;
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kBlock) element_losses(const __grid_constant__
   if (threadIdx.x % kLanes == 0) pass.partials[chunk] = static_cast<double>(lane);
 }
 
-struct MergePass {
+struct MergeLossesPass {
   double* partials;
   int64_t count;
   double factor;
@@ -108,7 +108,7 @@ struct MergePass {
 
 // The tree over the chunks, by one block: level after level, each half as long.
 template <class T>
-__global__ void __launch_bounds__(kBlock) merge_losses(const __grid_constant__ MergePass pass) {
+__global__ void __launch_bounds__(kBlock) merge_losses(const __grid_constant__ MergeLossesPass pass) {
 #pragma unroll 1
   for (int64_t width = 1; width < pass.count; width *= 2) {
 #pragma unroll 1
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(kBlock) merge_losses(const __grid_constant__ M
 }
 
 template <class T>
-cudaError_t run(const ElementLossCall& call, ElementPass& pass, double factor, const Launch& where) {
+cudaError_t run(const ElementLossCall& call, LossesPass& pass, double factor, const Launch& where) {
   const int64_t chunks = chunk_count(pass.shape.columns), blocks = (chunks + kRowWarps - 1) / kRowWarps;
   if (call.reduction == Reduction::none) {
     pass.losses = call.losses, pass.partials = nullptr;
@@ -133,7 +133,7 @@ cudaError_t run(const ElementLossCall& call, ElementPass& pass, double factor, c
   pass.losses = nullptr, pass.partials = static_cast<double*>(memory);
   if (blocks) error = launch(element_losses<T>, blocks, kBlock, where.stream, pass);
   if (error == cudaSuccess) {
-    MergePass merge{pass.partials, chunks, factor, call.losses};
+    MergeLossesPass merge{pass.partials, chunks, factor, call.losses};
     error = launch(merge_losses<T>, 1, kBlock, where.stream, merge);
   }
   const cudaError_t freed = cudaFreeAsync(memory, stream);
@@ -161,7 +161,7 @@ brazen::cuda::Status brazen_cuda_row_map(const brazen::RowMapCall* call, const b
 brazen::cuda::Status brazen_cuda_element_loss(const brazen::ElementLossCall* call, const brazen::cuda::Launch* where) {
   using namespace brazen::cuda;
   using namespace brazen::cuda::maps;
-  ElementPass pass{};
+  LossesPass pass{};
   if (!fill(pass.shape, call->arrays)) return refuse(*where, kTooManyAxes);
   if (!aligned(call->arrays.rows) || !aligned(call->arrays.columns)) return refuse(*where, kMisaligned);
   const double factor =

@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kBlock) norm_rows(const __grid_constant__ Norm
       const int lane = threadIdx.x % kLanes;
       const T pivot = pivot_of(add_lanes(lane < n ? T(0) + input.load(start + lane) : T(0)), n);
       T sums[2] = {};  // of distances and their squares
-      add_terms<2>(lane, n, sums, [&](int64_t i, T* of) {
+      add_terms<2, kShortTermsAtOnce<T>>(lane, n, sums, [&](int64_t i, T* of) {
         of[0] = input.load(start + i) - pivot;
         of[1] = of[0] * of[0];
       });
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kBlock) norm_rows(const __grid_constant__ Norm
     });
     statistics = row_statistics<T>(moments, pass.epsilon);
   } else {
-    const Sums<1> squares = sum_row<1, T>(columns, [&](int64_t column, T* term) {
+    const Sums<1> squares = sum_row<1, T, kShortTermsAtOnce<T>>(columns, [&](int64_t column, T* term) {
       const T value = input.load(column);
       term[0] = value * value;
     });
@@ -110,7 +110,7 @@ __device__ __forceinline__ RowGradientSums sum_channels(const GradientsPass& pas
 #pragma unroll 1
   for (int64_t channel = 0; channel < a_row; ++channel) {
     const int64_t first = channel * pass.positions;
-    const Sums<2> own = sum_row<2, T>(pass.positions, [&](int64_t position, T* terms) {
+    const Sums<2> own = sum_row<2, T, kShortTermsAtOnce<T>>(pass.positions, [&](int64_t position, T* terms) {
       terms[0] = of.dy.load(first + position);
       terms[1] = terms[0] * of.xhat(first + position);
     });
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kBlock) norm_gradients(const __grid_constant__
   if (pass.channels > 0) {
     sums = sum_channels(pass, of, row);
   } else {
-    const Sums<2> both = sum_row<2, T>(columns, [&](int64_t column, T* terms) {
+    const Sums<2> both = sum_row<2, T, kShortTermsAtOnce<T>>(columns, [&](int64_t column, T* terms) {
       terms[0] = of.grad(column);
       terms[1] = terms[0] * of.xhat(column);
     });
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(kBlock) sum_columns(const __grid_constant__ Gr
     const int lane = turn * kRowWarps + warp;
     T sums[2] = {};
     if (inside)
-      add_terms<2>(lane, n, sums, [&](int64_t row, T* terms) {
+      add_terms<2, kShortTermsAtOnce<T>>(lane, n, sums, [&](int64_t row, T* terms) {
         const RowView<T> dy(norm.shape, 0, start + row), x(norm.shape, 1, start + row);
         const T center = norm.centred ? static_cast<const T*>(norm.means)[start + row] : T(0);
         terms[1] = dy.load(column);
@@ -242,7 +242,7 @@ struct LengthPass {
 template <class T>
 __global__ void __launch_bounds__(kBlock) row_lengths(const __grid_constant__ LengthPass pass) {
   const RowView<T> x(pass.shape, 0, blockIdx.x);
-  const Sums<1> squares = sum_row<1, T>(pass.shape.columns, [&](int64_t column, T* term) {
+  const Sums<1> squares = sum_row<1, T, kShortTermsAtOnce<T>>(pass.shape.columns, [&](int64_t column, T* term) {
     const T value = x.load(column);
     term[0] = value * value;
   });

@@ -159,23 +159,24 @@ __device__ __forceinline__ Value merge_row(int64_t columns, Chunk&& chunk) {
   return result;
 }
 
-// Loads a lane has under way in a sum. Rows of float64 take one at a time: no speed is asked of them, and their code is
-// long.
+// Terms a lane computes at once, so that their loads are under way together. What is dear to compute is long: two are
+// enough. float64 takes one at a time: no speed is asked of it.
 template <class T>
-inline constexpr int kLoadsAhead = sizeof(T) == sizeof(float) ? 4 : 1;
+inline constexpr int kTermsAtOnce = sizeof(T) == sizeof(float) ? 2 : 1;
+template <class T>
+inline constexpr int kShortTermsAtOnce = sizeof(T) == sizeof(float) ? 4 : 1;
 
 // A lane's sums of terms(index, out) over its share of `n`: `count` of the compute type, added in order.
-template <int count, class T, class Terms>
+template <int count, int at_once, class T, class Terms>
 __device__ __forceinline__ void add_terms(int lane, int64_t n, T* sums, Terms&& terms) {
-  constexpr int ahead = kLoadsAhead<T>;
 #pragma unroll 1
-  for (int64_t first = lane; first < n; first += ahead * kLanes) {
-    T of[ahead][count];
+  for (int64_t first = lane; first < n; first += at_once * kLanes) {
+    T of[at_once][count];
 #pragma unroll
-    for (int i = 0; i < ahead; ++i)
+    for (int i = 0; i < at_once; ++i)
       if (first + i * kLanes < n) terms(first + i * kLanes, of[i]);
 #pragma unroll
-    for (int i = 0; i < ahead; ++i)
+    for (int i = 0; i < at_once; ++i)
 #pragma unroll
       for (int k = 0; k < count; ++k)
         if (first + i * kLanes < n) sums[k] += of[i][k];
@@ -183,11 +184,11 @@ __device__ __forceinline__ void add_terms(int lane, int64_t n, T* sums, Terms&& 
 }
 
 // Sums over a row of terms(column, out), `count` of the compute type.
-template <int count, class T, class Terms>
+template <int count, class T, int at_once = kTermsAtOnce<T>, class Terms>
 __device__ __forceinline__ Sums<count> sum_row(int64_t columns, Terms&& terms) {
   return merge_row<Sums<count>>(columns, [&](int64_t start, int64_t n) {
     T lanes[count] = {};
-    add_terms<count>(threadIdx.x % kLanes, n, lanes, [&](int64_t i, T* of) { terms(start + i, of); });
+    add_terms<count, at_once>(threadIdx.x % kLanes, n, lanes, [&](int64_t i, T* of) { terms(start + i, of); });
     Sums<count> sums;
 #pragma unroll
     for (int k = 0; k < count; ++k) sums.at[k] = static_cast<double>(add_lanes(lanes[k]));

@@ -26,8 +26,7 @@ struct MemoryTraits {
 
 inline cudaError_t read(MemoryTraits& traits, int device) {
   cudaError_t error = cudaDeviceGetAttribute(&traits.l2_bytes, cudaDevAttrL2CacheSize, device);
-  if (error == cudaSuccess)
-    error = cudaDeviceGetAttribute(&traits.clock_kilohertz, cudaDevAttrMemoryClockRate, device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&traits.clock_kilohertz, cudaDevAttrMemoryClockRate, device);
   if (error == cudaSuccess) error = cudaDeviceGetAttribute(&traits.bus_bits, cudaDevAttrGlobalMemoryBusWidth, device);
   return error;
 }
@@ -38,7 +37,8 @@ inline int64_t bytes_read_twice(const Layout& layout, int arrays) {
   return bytes;
 }
 
-// The least number of channels whose multiples begin at whole vectors of every array; 0 where vectors do not lie in rows.
+// The least number of channels whose multiples begin at whole vectors of every array; 0 where vectors do not lie in
+// rows.
 inline int64_t channels_of_whole_vectors(const Layout& layout, int arrays) {
   int64_t unit = 1;
   for (int k = 0; k < arrays; ++k) {

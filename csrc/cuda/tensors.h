@@ -242,8 +242,6 @@ cudaError_t launch_factored(const StepPass& pass, void* stream);
 cudaError_t launch_unit_clips(const StepPass& pass, void* stream);
 cudaError_t launch_unit_limits(const StepPass& pass, void* stream);
 
-inline int64_t blocks_of(int64_t count, int64_t each) { return (count + each - 1) / each; }
-
 template <class Pass>
 cudaError_t launch_over(void (*kernel)(Pass), int64_t blocks, void* stream, const Pass& pass) {
   if (blocks == 0) return cudaSuccess;
