@@ -182,6 +182,31 @@ def test_masked_logits_and_nan():
     assert gradient[0, 1] == 0 and np.isnan(losses[1:]).all() and np.isnan(gradient[1:]).all()
 
 
+@pytest.mark.parametrize("isa", _core.isas())
+@pytest.mark.parametrize("columns", [3, 200, 3000])
+def test_a_class_that_cannot_be_and_is_not_costs_nothing(columns, isa, switches):
+    """Probability 0 times minus infinity is 0 and not NaN: soft labels, and a class of weight 0 under smoothing."""
+    _core.set_isa(isa)
+    rng = np.random.default_rng(columns)
+    x = rng.standard_normal((4, columns)).astype("f4")
+    x[:, 1] = -np.inf
+    soft = rng.random((4, columns)).astype("f4")
+    soft[:, 1] = 0
+    soft /= soft.sum(axis=1, keepdims=True)
+    rest = np.arange(columns) != 1
+    losses, gradient = bz.softmax_cross_entropy(x, soft, reduction="none")
+    expected, slopes = bz.softmax_cross_entropy(x[:, rest].copy(), soft[:, rest].copy(), reduction="none")
+    np.testing.assert_allclose(losses, expected, rtol=64 * tolerance("float32").unit)
+    np.testing.assert_allclose(gradient[:, rest], slopes, atol=4 * tolerance("float32").unit)
+    assert (gradient[:, 1] == 0).all()
+
+    weight = np.where(rest, 1, 0).astype("f4")
+    losses, gradient = bz.softmax_cross_entropy(
+        x, np.array([0, 2, 0, 2]), weight=weight, label_smoothing=0.2, reduction="none"
+    )
+    assert np.isfinite(losses).all() and np.isfinite(gradient).all() and (gradient[:, 1] == 0).all()
+
+
 @pytest.mark.parametrize("kind", ["int32", "int64", "uint8"])
 def test_labels_of_every_kind(kind):
     rng = np.random.default_rng(0)

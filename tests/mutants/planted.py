@@ -91,7 +91,7 @@ PLANTED = {
         ("row < whole_rows ? whole_columns : 0", "whole_columns"),
     ],
     "csrc/cpu/short_row_kernels.cpp": [
-        ("used = used < offset ? used : offset;", ""),
+        ("used = used < offset ? used : offset;", "used = used < offset ? used - 1 : offset - 1;"),
         ("lanes[column % kLanes][row] += term", "lanes[0][row] += term"),
     ],
     "csrc/cpu/row_losses.cpp": [
