@@ -98,7 +98,7 @@ def test_every_loop(target, tmp_path):
             wanted = _wanted(case, structs, real)
             bodies = [body for name, body in loops.items() if name.startswith(wanted)]
             assert len(bodies) == 1, f"{len(bodies)} functions called {wanted}"
-            copies = case.id == "linear" and ("memmove" in bodies[0] or register in bodies[0])
+            copies = case.name == "linear" and ("memmove" in bodies[0] or register in bodies[0])
             if case.name not in EXEMPT and not copies and not _is_vectorized(bodies[0], register):
                 scalar.append(f"{case.id} ({real})")
     for name, body in loops.items():

@@ -111,17 +111,20 @@ py::object run(const Kernel& kernel, PyObject* const* slots) {
     out = new_like(x);
   }
 
+  // Of a slope of 1 the gradient is the value of dy.
+  const bool reads_x = !backward || !kRegistry.operations[kernel.operation].unit_slope;
+  if (!reads_x) call.direction = Direction::forward, call.input_count = 1;
   Layout& layout = call.layout;
   if (x.c_contiguous && out.c_contiguous && (!backward || dy.c_contiguous)) {
     const int64_t size = x.size(), stride = itemsize(x.dtype);
     layout.set_shape(1, &size);
     if (backward) layout.add(dy.data, x.dtype, &stride);
-    layout.add(x.data, x.dtype, &stride);
+    if (reads_x) layout.add(x.data, x.dtype, &stride);
     layout.add(out.data, x.dtype, &stride);
   } else {
     layout.set_shape(x.ndim, x.shape);
     if (backward) layout.add(dy.data, x.dtype, dy.strides);
-    layout.add(x.data, x.dtype, x.strides);
+    if (reads_x) layout.add(x.data, x.dtype, x.strides);
     layout.add(out.data, x.dtype, out.strides);
     layout.simplify(true, layout.operand_count - 1);
   }

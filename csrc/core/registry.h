@@ -25,19 +25,25 @@ inline constexpr int kOperations = kFirstFunction + Functions::size;
 struct Operation {
   OperationInfo info;
   Family family;
+  bool unit_slope;  // everywhere, of NaN too
 };
+
+template <class Op>
+inline constexpr bool has_unit_slope = requires { Op::unit_slope; };
 
 struct Registry {
   Operation operations[kOperations];
 
   constexpr Registry() : operations{} {
-    Activations::for_each<float>(
-        [&]<class Op>(int i) { operations[kFirstActivation + i] = {Op::info, Family::activation}; });
-    Gates::for_each<float>([&]<class Op>(int i) { operations[kFirstGate + i] = {Op::info, Family::gate}; });
-    operations[kPrelu] = {Prelu<float>::info, Family::prelu};
-    operations[kPreluAlpha] = {PreluAlpha<float>::info, Family::prelu};
-    operations[kMaxout] = {Maxout<float>::info, Family::maxout};
-    Functions::for_each<float>([&]<class Op>(int i) { operations[kFirstFunction + i] = {Op::info, Family::function}; });
+    Activations::for_each<float>([&]<class Op>(int i) {
+      operations[kFirstActivation + i] = {Op::info, Family::activation, has_unit_slope<Op>};
+    });
+    Gates::for_each<float>([&]<class Op>(int i) { operations[kFirstGate + i] = {Op::info, Family::gate, false}; });
+    operations[kPrelu] = {Prelu<float>::info, Family::prelu, false};
+    operations[kPreluAlpha] = {PreluAlpha<float>::info, Family::prelu, false};
+    operations[kMaxout] = {Maxout<float>::info, Family::maxout, false};
+    Functions::for_each<float>(
+        [&]<class Op>(int i) { operations[kFirstFunction + i] = {Op::info, Family::function, false}; });
   }
 };
 

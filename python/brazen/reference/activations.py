@@ -101,7 +101,7 @@ _scale, _scale_alpha = 1.0507009873554805, 1.7580993408473768
 _slope = {"negative_slope": "alpha"}
 _value = {"default_value": "value"}
 
-linear = _activation("linear", lambda xp, x: x.copy(), lambda xp, x: xp.where(x == x, 1, x))
+linear = _activation("linear", lambda xp, x: x.copy(), lambda xp, x: xp.ones_like(x))
 relu = _activation("relu", lambda xp, x: xp.maximum(x, 0), lambda xp, x: _step(xp, x, 0, 0, 1))
 relu6 = _activation("relu6", lambda xp, x: xp.clip(x, 0, 6), lambda xp, x: _inside(xp, x, 0, 6))
 leaky_relu = _activation(
