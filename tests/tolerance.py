@@ -70,7 +70,7 @@ def bound(dtype, truth, x, ulps, c):
     """The largest error the contract leaves to the compute type of `dtype`."""
     exact = tolerance(compute_type(dtype))
     finite = np.where(np.isfinite(truth), truth, 0)
-    return ulps * exact.ulp(finite) + c * exact.unit * np.minimum(1, np.abs(x))
+    return ulps * exact.ulp(finite) + c * exact.unit * np.fmin(1, np.abs(x))  # a NaN allows no more than a number
 
 
 def same_bits(a, b):
