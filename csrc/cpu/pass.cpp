@@ -78,16 +78,24 @@ void Pass::finish() {
         needs_rows || array.access == Access::rows || array.access == Access::single || array.access == Access::along;
   }
   if (!needs_rows) row_ = 0;
-  if (row_ || layout_.ndim < 2) return;
-  const int last = layout_.ndim - 1;
+  if (row_) return;
+  for (int k = 0; k < inputs_; ++k)
+    if (arrays_[k].access == Access::strided) period_ = std::max(period_, period_of(*arrays_[k].operand));
+  if (!period_) return;
   for (int k = 0; k < inputs_; ++k) {
-    Array& array = arrays_[k];
-    if (array.access != Access::strided || array.operand->strides[last] == 0) continue;
-    bool repeats = true;
-    for (int d = 0; d < last; ++d) repeats = repeats && array.operand->strides[d] == 0;
-    if (repeats && layout_.shape[last] <= kTileElements) array.access = Access::periodic, period_ = layout_.shape[last];
+    if (arrays_[k].access != Access::strided) continue;
+    const int64_t own = period_of(*arrays_[k].operand);
+    if (own && period_ % own == 0) arrays_[k].access = Access::periodic;
   }
-  if (period_) tile_ = kTileElements / period_ * period_;
+  tile_ = kTileElements / period_ * period_;
+}
+
+// After how many elements an operand repeats itself: the axes behind those it is broadcast along. 0 where it does not,
+// or not within a tile.
+int64_t Pass::period_of(const Operand& operand) const {
+  int64_t period = layout_.size;
+  for (int d = 0; d < layout_.ndim && operand.strides[d] == 0; ++d) period /= layout_.shape[d];
+  return period < layout_.size && period <= kTileElements ? period : 0;
 }
 
 Pass::Access Pass::access_of(const Operand& operand, const char* base) const {
@@ -140,6 +148,15 @@ void Pass::begin(Tiles& tiles) const {
   for (int k = 0; k < inputs_; ++k) tiles.phases[k] = -1;
 }
 
+// Fills the rest of a tile with what it begins with.
+void Pass::repeat(unsigned char* tile, int64_t filled, int64_t wanted) {
+  while (filled < wanted) {
+    const int64_t bytes = std::min(filled, wanted - filled);
+    memcpy(tile + filled, tile, bytes);
+    filled += bytes;
+  }
+}
+
 void Pass::load(Tiles& tiles, const Place& at, int64_t n) const {
   unsigned char *scratch = tiles.scratch, *narrow_tile = scratch + count_ * tile_bytes();
   const void** in = tiles.in;
@@ -167,7 +184,8 @@ void Pass::load(Tiles& tiles, const Place& at, int64_t n) const {
       case Access::periodic:
         if (phases[k] == at.index % period_) break;
         phases[k] = at.index % period_;
-        in[k] = gather_run(table_, layout_, *array.operand, array.base, 0, at.index, tile_, tile, narrow_tile);
+        in[k] = gather_run(table_, layout_, *array.operand, array.base, 0, at.index, period_, tile, narrow_tile);
+        repeat(tile, period_ * compute_size_, std::min(tile_, layout_.size) * compute_size_);
         break;
       case Access::paired:
       case Access::strided:

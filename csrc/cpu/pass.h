@@ -65,7 +65,7 @@ class Pass {
     packed,    // one run of memory in the order of the pass
     rows,      // each row of the last axis is a run
     uniform,   // one value for all
-    periodic,  // nothing but the last axis matters, and that is short: one gathered tile serves many
+    periodic,  // nothing but the last axes matters, and they are short: one gathered tile serves many
     along,     // one value along each row, and rows are long: a tile of it serves the row
     single,    // a chain's coefficient that is one value for the tile
     noise,     // drawn, not read
@@ -92,8 +92,10 @@ class Pass {
   void add_arrays(const Operand& operand, bool is_output);
   void finish();
   Access access_of(const Operand& operand, const char* base) const;
+  int64_t period_of(const Operand& operand) const;
   bool is_pair(const Operand& operand) const;
   void begin(Tiles& tiles) const;
+  static void repeat(unsigned char* tile, int64_t filled, int64_t wanted);
   void load(Tiles& tiles, const Place& at, int64_t n) const;
   void apply(const void* const* in, void* const* out, int64_t n, unsigned char* scratch) const;
   const void* draw_noise(const Array& array, const Place& at, int64_t n, unsigned char* tile,
@@ -125,7 +127,7 @@ class Pass {
   int inputs_ = 0, count_ = 0;
   int64_t compute_size_;
   int64_t row_;         // elements of the last axis where tiles keep to its rows, else 0
-  int64_t period_ = 0;  // elements of the last axis where something repeats with it, else 0
+  int64_t period_ = 0;  // elements after which all that is periodic repeats itself; 0 where nothing is
   int64_t tile_ = kTileElements;
   bool single_ = false;  // a chain's coefficients are one value for the tile
   bool direct_ = true;   // every array can be handed to the kernel as it lies
