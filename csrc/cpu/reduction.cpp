@@ -76,7 +76,10 @@ class Reduction {
   void sum(int64_t begin, int64_t end, bool joined) {
     for (; begin < end; begin += kBatch) {
       const int64_t stop = std::min(begin + kBatch, end);
-      for (int64_t work = begin; work < stop; ++work) sum_chunk(work);
+      for (int64_t work = begin; work < stop; ++work) {
+        if (work + 1 < groups_ * chunks_) fetch(work + 1);
+        sum_chunk(work);
+      }
       if (!joined) continue;
       Range run;
       for (int64_t work = begin; work < stop; ++work) {
@@ -129,6 +132,17 @@ class Reduction {
     const Operand& operand = layout_.operands[input];
     const int64_t begin = pass_->index_of(input, run_of(operand, work));
     return {begin, begin + length(work)};
+  }
+
+  // Between its loops over a tile the processor does not look ahead by itself (prelu's gradient 0.65 of a plain copy
+  // without, 0.72 with; by channels 0.53 and 0.62).
+  void fetch(int64_t work) const {
+    for (int k = 0; k < call_.terms.input_count; ++k) {
+      const Operand& operand = layout_.operands[k];
+      const char* run = run_of(operand, work);
+      for (int64_t byte = 0; run && byte < length(work) * itemsize(operand.dtype); byte += 64)
+        __builtin_prefetch(run + byte);
+    }
   }
 
   void sum_chunk(int64_t work) {
