@@ -51,6 +51,7 @@ PLANTED = {
     "csrc/formulas/normalization.h": [
         ("math::fma(distance, row.low, row.rest)", "row.rest"),
         ("centred ? T(-factor * (sums.grad / count)) : T(0)", "T(-factor * (sums.grad / count))"),
+        ("of_channel.product * double(scale)", "of_channel.product"),
     ],
     "csrc/formulas/dropout.h": [
         ("return kept ? value * scale : T(0);", "return value * (kept ? scale : T(0));"),
@@ -93,6 +94,17 @@ PLANTED = {
     "csrc/cpu/short_row_kernels.cpp": [
         ("used = used < offset ? used : offset;", "used = used < offset ? used - 1 : offset - 1;"),
         ("lanes[column % kLanes][row] += term", "lanes[0][row] += term"),
+    ],
+    "csrc/cpu/row_channels.h": [
+        ("return row % groups_ * a_row_;", "return row / groups_ * a_row_;"),
+        ("std::min(start + n, (channel + 1) * positions_)", "std::min(start + n, at + positions_)"),
+    ],
+    "csrc/cpu/row_access.h": [
+        ("if (held_ > 0) flush(nullptr, 0);", "held_ = 0;"),
+        ("bring(0, held_ * columns_.size, ahead, ahead_count);", "bring(0, columns_.size, ahead, ahead_count);"),
+    ],
+    "csrc/cpu/sum_of.h": [
+        ("const int left = static_cast<int>(n - row);", "const int left = static_cast<int>(n - row) & ~1;"),
     ],
     "csrc/cpu/row_losses.cpp": [
         ("    gradient.finish();\n", ""),
