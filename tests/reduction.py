@@ -23,7 +23,11 @@ def _chunk(rows):
 
 def ordered_sum(terms):
     """The sum of a vector of terms of the compute type, as float64."""
-    partials = [np.float64(_chunk(terms[start : start + CHUNK])) for start in range(0, terms.size, CHUNK)]
+    return merged([np.float64(_chunk(terms[start : start + CHUNK])) for start in range(0, terms.size, CHUNK)])
+
+
+def merged(partials):
+    """Float64 partials in the binary tree over them."""
     while len(partials) > 1:  # aligned to powers of two: a lonely last one goes up unchanged
         partials = [
             partials[i] + partials[i + 1] if i + 1 < len(partials) else partials[i] for i in range(0, len(partials), 2)

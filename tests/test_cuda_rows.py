@@ -113,6 +113,10 @@ def test_labels_and_losses_of_many_rows_are_summed_by_many_blocks(cupy, no_label
         given = bz.softmax_cross_entropy(cupy.on_device(x), cupy.on_device(labels), **options)
         for result, wanted in zip(given, expected):
             assert not same_bits(result.get(), np.asarray(wanted)), reduction
+    soft = np.abs(x) / np.abs(x).sum(axis=1, keepdims=True)
+    for loss in (bz.softmax_cross_entropy, bz.kl_divergence):
+        for result, wanted in zip(loss(cupy.on_device(x), cupy.on_device(soft)), loss(x, soft)):
+            assert not same_bits(result.get(), np.asarray(wanted)), loss.__name__
     last = rows - 1
     for bad in ({5: 9, last: 7}, {last: 7}, {rows // 2: 8, last: 9}):
         wrong = np.maximum(labels, 0)
@@ -192,7 +196,7 @@ def test_maps(cupy, name, dtype):  # noqa: F811
 @pytest.mark.parametrize("name", NAMES)
 def test_norms(cupy, name, dtype):  # noqa: F811
     operation = getattr(bz, name)
-    shapes = [(7, 40), (1100, 3), (1, 2500)] if name in WHOLE else [(3, 4, 2, 7), (1, 2, 1100), (5, 6)]
+    shapes = [(7, 40), (1100, 3), (1, 2500)] if name in WHOLE else [(3, 4, 2, 7), (1, 2, 1100), (5, 6), (70, 4, 3)]
     for shape in shapes:
         for options in [{}, {"scale": False}, {"shift": False}, {"add": True}]:
             x, dy, keywords = _draw(name, shape, dtype, 3, **options)

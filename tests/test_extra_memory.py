@@ -128,6 +128,7 @@ CALLS = {
     "rms_norm": norm("rms_norm"),
     "group_norm": norm("group_norm", 8, shape=SHAPE),
     "instance_norm": norm("instance_norm", shape=SHAPE),
+    "group_norm.short": norm("group_norm", 8, *np.ones((2, 32), "float32"), shape=(8192, 32, 6, 6)),
     "row_norms": row_norms,
     "fused": fused,
     "fused.channels": lambda dtype: fused(dtype, axis=1),

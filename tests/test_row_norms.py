@@ -232,6 +232,61 @@ def test_column_sums_have_the_specified_order():
         assert gradients.scale[column] == np.float32(reduction.ordered_sum((dy * xhat)[:, column]))
 
 
+@pytest.mark.parametrize("samples", [1, 3, 32, 33, 100])
+def test_channel_sums_have_the_specified_order(samples):
+    """A channel's positions are summed in chunks, its samples in a tree, however many are kept at once; a row's sums are
+    those of its channels, times their scales."""
+    x, dy, keywords = _draw("group_norm", (samples, 6, 3, 50), "float32", samples)
+    keywords["groups"] = 2
+    _, saved, gradients = _both(bz, "group_norm", x, dy, keywords)
+    x, dy = x.reshape(samples, 6, 150), dy.reshape(samples, 6, 150)
+    mean, deviation = (np.repeat(a.reshape(samples, 2), 3, axis=1)[..., None] for a in (saved.mean, saved.inverse_std))
+    xhat = (x - mean) * deviation
+    shifts, scales = (
+        [[reduction.ordered_sum(terms[n, c]) for c in range(6)] for n in range(samples)] for terms in (dy, dy * xhat)
+    )
+    for channel in range(6):
+        assert gradients.shift[channel] == np.float32(reduction.merged([row[channel] for row in shifts]))
+        assert gradients.scale[channel] == np.float32(reduction.merged([row[channel] for row in scales]))
+    scale = keywords["scale"].astype("f8")
+    for group in (0, 1):
+        own = slice(3 * group, 3 * group + 3)
+        grad, product = (reduction.merged(list(np.array(sums[0][own]) * scale[own])) for sums in (shifts, scales))
+        factor = np.float64(deviation[0, 3 * group, 0])
+        slope, base = np.float32(-factor * factor * (product / 450)), np.float32(-factor * (grad / 450))
+        d = (dy[0, own] * keywords["scale"][own, None]).astype("f8") * factor
+        expected = d + ((x[0, own] - mean[0, own]).astype("f8") * slope + base)
+        given = gradients.x.reshape(samples, 6, 150)[0, own]
+        assert np.abs(given - expected).max() <= 4 * tolerance("float32").unit * np.abs(expected).max()
+
+
+def test_channel_sums_of_many_samples_meet_in_the_same_tree():
+    """More samples than are kept at once: of two positions each, so that a sample's sum is one addition."""
+    x, dy, keywords = _draw("instance_norm", (3000, 64, 2), "float32", 1)
+    _, saved, gradients = _both(bz, "instance_norm", x, dy, keywords)
+    xhat = (x - saved.mean.reshape(3000, 64, 1)) * saved.inverse_std.reshape(3000, 64, 1)
+    for terms, given in ((dy, gradients.shift), (dy * xhat, gradients.scale)):
+        expected = reduction.merged(list((terms[..., 0] + terms[..., 1]).astype("f8"))).astype("f4")
+        assert not same_bits(given, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_of_16_bits(name, dtype):
+    """They are widened: the results are those of the same numbers in float32, their gradients' rounded."""
+    for shape in SHAPES[name]:
+        x, dy, keywords = _draw(name, shape, dtype, 2)
+        narrow = {k: v.astype(DTYPES[dtype]) if k in ("scale", "shift") else v for k, v in keywords.items()}
+        wide = {k: v.astype("f4") if k in ("scale", "shift") else v for k, v in narrow.items()}
+        y, _, gradients = _both(bz, name, x, dy, narrow)
+        expected, _, slopes = _both(bz, name, x, dy, wide)
+        assert not same_bits(y, expected) and not same_bits(gradients.x, slopes.x), shape
+        for field in ("scale", "shift"):
+            if field in narrow:
+                given, wanted = getattr(gradients, field), getattr(slopes, field)
+                assert not same_bits(given, wanted.astype(DTYPES[dtype])), f"{shape} {field}"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_far_from_zero_lose_nothing(name):
     """The mean's rounding rest is not lost: a row and the same row far away normalise alike, as far as x can say."""

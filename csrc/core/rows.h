@@ -127,6 +127,17 @@ struct RowNormCall {
 
   int output() const { return arrays.rows.operand_count - 1; }
   bool is_double() const { return arrays.is_double(); }
+
+  int64_t samples() const { return arrays.rows.size / groups; }
+  // How many samples' channel sums are kept until they are merged: an aligned part of the tree over the samples, in
+  // `bytes` or a 64th of x.
+  int64_t samples_at_once(int64_t bytes) const {
+    const int64_t kept = channels * 2 * sizeof(double);
+    const int64_t x = arrays.rows.size * arrays.columns.size * itemsize(arrays.rows.operands[output()].dtype);
+    int64_t together = 32;
+    while (together < samples() && 2 * together * kept <= (x / 64 > bytes ? x / 64 : bytes)) together *= 2;
+    return together;
+  }
 };
 
 // The Euclidean norm of every row of the only operand.

@@ -38,10 +38,19 @@ class RowChannels {
   template <class T>
   std::vector<T> values(const RowNormCall& call, int operand) const {
     const RowPlace place(call.arrays, operand);
+    const KernelTable& table = kernels();
     std::vector<T> values(groups_ * a_row_);
     for (int64_t group = 0; group < groups_ && positions_ > 0 && call.arrays.rows.size > 0; ++group)
-      for (int64_t channel = 0; channel < a_row_; ++channel)
-        memcpy(&values[group * a_row_ + channel], place.address(group, channel * positions_), sizeof(T));
+      for (int64_t channel = 0; channel < a_row_; ++channel) {
+        const char* from = place.address(group, channel * positions_);
+        T* value = &values[group * a_row_ + channel];
+        uint16_t narrow;
+        if (is_16_bit(place.dtype()))
+          memcpy(&narrow, from, sizeof narrow),
+              use_run(table, place.dtype(), reinterpret_cast<char*>(&narrow), 1, value);
+        else
+          memcpy(value, from, sizeof(T));
+      }
     return values;
   }
 

@@ -49,12 +49,16 @@ class UnitClaims {
   bool serial_;
 };
 
-// Rows of `arrays`; `output` is the operand that is written.
-inline UnitClaims claim_rows(const RowsLayout& arrays, int output, bool fresh, int64_t picoseconds) {
+// `count` rows of `arrays`; `output` is the operand that is written.
+inline UnitClaims claim_rows(const RowsLayout& arrays, int64_t count, int output, bool fresh, int64_t picoseconds) {
   const Operand& row = arrays.rows.operands[output];
-  UnitClaims claims(arrays.rows.size, arrays.columns.size, itemsize(row.dtype), fresh, picoseconds);
+  UnitClaims claims(count, arrays.columns.size, itemsize(row.dtype), fresh, picoseconds);
   if (RowPanel::fits(arrays.rows, row, arrays.columns)) claims.round_up(RowPanel::together(arrays.columns, row));
   return claims;
+}
+
+inline UnitClaims claim_rows(const RowsLayout& arrays, int output, bool fresh, int64_t picoseconds) {
+  return claim_rows(arrays, arrays.rows.size, output, fresh, picoseconds);
 }
 
 }  // namespace brazen::cpu

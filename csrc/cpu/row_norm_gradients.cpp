@@ -23,6 +23,7 @@ namespace {
 
 constexpr int kMaxParts = 8;
 constexpr int64_t kLaneBytes = 512 << 10;  // half of an L2
+constexpr int64_t kChannelBytes = 512 << 10;
 
 template <class T>
 class Backward {
@@ -38,27 +39,12 @@ class Backward {
   void run() {
     const FloatState guard;
     const int64_t picoseconds = call_.arrays.size() * 2 * kNormPicoseconds;
-    if (sums_ && !channels_.exist()) {
-      const int64_t chunks = chunk_count(rows_);
-      while (parts_a_chunk_ < kMaxParts && (kLanes / parts_a_chunk_ * lane_size() * sizeof(T) > kLaneBytes ||
-                                            chunks * parts_a_chunk_ < 4 * thread_count()))
-        parts_a_chunk_ *= 2;
-      const int64_t units = chunks * parts_a_chunk_;
-      parts_.reset(new T[units * lane_size()]);
-      UnitClaims claims(units, kChunkRows / parts_a_chunk_ * columns_, 0, false, picoseconds);
-      claims.set_each(1);
-      claims.each([&](int64_t begin, int64_t end) {
-        for (int64_t unit = begin; unit < end; ++unit) column_part(unit);
-      });
-      merge_parts();
-      return;
-    }
-    if (sums_) channel_sums_.reset(new double[2 * rows_ * channels_.a_row()]);
-    claim_rows(call_.arrays, call_.output(), call_.fresh, picoseconds).each([&](int64_t begin, int64_t end) {
-      Rows rows(*this);
-      for (int64_t row = begin; row < end; ++row) rows.gradient(row, row + 1 < end ? row + 1 : -1);
-    });
-    if (sums_) merge_channels();
+    if (!sums_)
+      take_rows(0, rows_, picoseconds);
+    else if (channels_.exist())
+      by_channels(picoseconds);
+    else
+      by_columns(picoseconds);
   }
 
  private:
@@ -134,7 +120,7 @@ class Backward {
         const T* scale = of.scales_.data();
         sums.push(scaled_sums({own.first, own.second}, scale ? scale[of.channels_.first_of(row) + channel] : T(1)));
         if (!of.sums_) continue;
-        double* kept = of.channel_sums_.get() + 2 * (row * channels + channel);
+        double* kept = of.channel_sums_.get() + 2 * ((row - of.first_row_) * channels + channel);
         kept[0] = own.second, kept[1] = own.first;
       }
       return sums.total();
@@ -148,6 +134,21 @@ class Backward {
     T* lanes;
     T center = 0, deviation = 0;
   };
+
+  void by_columns(int64_t picoseconds) {
+    const int64_t chunks = chunk_count(rows_);
+    while (parts_a_chunk_ < kMaxParts && (kLanes / parts_a_chunk_ * lane_size() * sizeof(T) > kLaneBytes ||
+                                          chunks * parts_a_chunk_ < 4 * thread_count()))
+      parts_a_chunk_ *= 2;
+    const int64_t units = chunks * parts_a_chunk_;
+    parts_.reset(new T[units * lane_size()]);
+    UnitClaims claims(units, kChunkRows / parts_a_chunk_ * columns_, 0, false, picoseconds);
+    claims.set_each(1);
+    claims.each([&](int64_t begin, int64_t end) {
+      for (int64_t unit = begin; unit < end; ++unit) column_part(unit);
+    });
+    merge_parts();
+  }
 
   // The rows of a chunk that leave the remainder `part`: lanes part, part + parts, part + 2 parts ...
   void column_part(int64_t unit) {
@@ -194,18 +195,41 @@ class Backward {
     });
   }
 
-  // The tree over samples, all channels abreast. A row is a group of one sample: its channels follow those of the
-  // groups before.
-  void merge_channels() {
-    const int64_t both = 2 * call_.channels, samples = rows_ / call_.groups;
-    double* sums = channel_sums_.get();
+  void take_rows(int64_t first, int64_t count, int64_t picoseconds) {
+    claim_rows(call_.arrays, count, call_.output(), call_.fresh, picoseconds).each([&](int64_t begin, int64_t end) {
+      Rows rows(*this);
+      for (int64_t row = first + begin; row < first + end; ++row)
+        rows.gradient(row, row + 1 < first + end ? row + 1 : -1);
+    });
+  }
+
+  // A row is a group of one sample: its channels follow those of the groups before. Some samples' sums are kept at
+  // once, and become one.
+  void by_channels(int64_t picoseconds) {
+    const int64_t both = 2 * call_.channels, samples = call_.samples(), together = call_.samples_at_once(kChannelBytes);
+    const int64_t parts = std::max<int64_t>(1, (samples + together - 1) / together);
+    channel_sums_.reset(new double[std::min(samples, together) * both]);
+    const std::unique_ptr<double[]> merged(new double[parts * both]());
+    for (int64_t part = 0; part * together < samples; ++part) {
+      const int64_t count = std::min(together, samples - part * together);
+      first_row_ = part * together * call_.groups;
+      take_rows(first_row_, count * call_.groups, picoseconds / parts);
+      merge_samples(channel_sums_.get(), count);
+      std::copy_n(channel_sums_.get(), both, merged.get() + part * both);
+    }
+    merge_samples(merged.get(), parts);
+    for (int64_t channel = 0; channel < call_.channels; ++channel) {
+      store(call_.dscale, call_.dscale_dtype, channel, static_cast<T>(merged[2 * channel]));
+      store(call_.dshift, call_.dshift_dtype, channel, static_cast<T>(merged[2 * channel + 1]));
+    }
+  }
+
+  // The tree over samples, all channels abreast; left in the first.
+  void merge_samples(double* sums, int64_t samples) const {
+    const int64_t both = 2 * call_.channels;
     for (int64_t width = 1; width < samples; width *= 2)
       for (int64_t sample = 0; sample + width < samples; sample += 2 * width)
         for (int64_t i = 0; i < both; ++i) sums[sample * both + i] += sums[(sample + width) * both + i];
-    for (int64_t channel = 0; channel < call_.channels; ++channel) {
-      store(call_.dscale, call_.dscale_dtype, channel, static_cast<T>(samples ? sums[2 * channel] : 0));
-      store(call_.dshift, call_.dshift_dtype, channel, static_cast<T>(samples ? sums[2 * channel + 1] : 0));
-    }
   }
 
   // A gradient has its parameter's dtype.
@@ -232,6 +256,7 @@ class Backward {
   const NormLoops<T>& norms_ = norm_loops<T>(*kernels().rows);
   std::unique_ptr<T[]> parts_;
   std::unique_ptr<double[]> channel_sums_;
+  int64_t first_row_ = 0;  // of those whose channel sums are kept
 };
 
 }  // namespace

@@ -20,7 +20,7 @@
 namespace brazen::cuda {
 
 // Both sides are built from one tree; the core refuses a library whose number differs. Raise it when a struct changes.
-inline constexpr int kAbi = 11;
+inline constexpr int kAbi = 12;
 
 enum class Status : int32_t { ok, bad_argument, no_driver, no_device, no_kernel_image, out_of_memory, failed };
 

@@ -136,10 +136,9 @@ cudaError_t apply(ChainCall call, bool just_read, const Launch& where) {
 // Calls run(first, count) for each slab of channels.
 template <class Run>
 cudaError_t for_each_slab(const Layout& layout, int arrays, int device, Run&& run) {
-  MemoryTraits traits;
-  cudaError_t error = read(traits, device);
+  cudaError_t error = cudaSuccess;
   const int64_t channels = channel_count(layout);
-  const int64_t together = slab_channels(layout, arrays, side_by_side(layout), traits);
+  const int64_t together = slab_channels(layout, arrays, side_by_side(layout), device);
   for (int64_t first = 0; first < channels && error == cudaSuccess; first += together)
     error = run(first, channels - first < together ? channels - first : together);
   return error;

@@ -92,7 +92,8 @@ __device__ __forceinline__ void settle_labels(const LossPass& pass, const Group&
 template <class T>
 __global__ void __launch_bounds__(kBlock, 4) count_labels(const __grid_constant__ LossPass pass) {
   const RowView<T> weights(pass.shape, pass.weighted ? 2 : 0, 0);
-  Group group{static_cast<double>(pass.shape.rows), pass.shape.rows};
+  const int64_t left = pass.shape.rows - int64_t{blockIdx.x} * kGroupRows;
+  Group group{static_cast<double>(left < kGroupRows ? left : kGroupRows), pass.shape.rows};
   if (!pass.soft) {
     int64_t bad = pass.shape.rows;
     group.sum = sum_group<T>(pass.shape.rows, [&](int64_t row) {

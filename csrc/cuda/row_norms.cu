@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Layer, RMS, group and instance norm and the lengths of rows: a block for each row. The gradients of scale and shift:
 // a block for 32 columns and a chunk of rows, or, of channels, what each row's block has summed; then a tree.
+#include <algorithm>
+
 #include "../formulas/normalization.h"
 #include "rows.h"
 
 namespace brazen::cuda::norms {
 
 constexpr int kBlock = kRowWarps * kLanes;
+// A part of the samples takes two launches: parts are not made smaller than this.
+#if !defined(BRAZEN_CHANNEL_BYTES)
+#define BRAZEN_CHANNEL_BYTES (4 << 20)
+#endif
+constexpr int64_t kChannelBytes = BRAZEN_CHANNEL_BYTES;
 
 struct NormPass {
   RowsShape shape;
@@ -90,20 +97,18 @@ using Shares = Sums<2>;
 
 struct GradientsPass {
   NormPass norm;
-  int64_t channels, groups;      // of channels in each sample, of which a row is one group; 0 channels: a row has none
-  int64_t positions;             // of a channel
-  int64_t count, partials_each;  // columns or channels, and what is summed of each: chunks of rows, or samples
-  Shares* partials;              // null where nobody wants them
-  void *dscale, *dshift;
-  DType dscale_dtype, dshift_dtype;
-  int32_t dscale_bytes, dshift_bytes;  // of an element
+  int64_t first_row;
+  int64_t channels, groups;  // of channels in each sample, of which a row is one group; 0 channels: a row has none
+  int64_t positions;         // of a channel
+  int64_t count, chunks;     // columns or channels, and what is kept of each: chunks of rows, or samples
+  Shares* partials;          // null where nobody wants them
 };
 
 // The sums of each channel of a row, kept where they are wanted, and from them the row's own.
 template <class T>
 __device__ __forceinline__ RowGradientSums sum_channels(const GradientsPass& pass, const GradientRow<T>& of,
                                                         int64_t row) {
-  const int64_t a_row = pass.channels / pass.groups, sample = row / pass.groups;
+  const int64_t a_row = pass.channels / pass.groups, sample = (row - pass.first_row) / pass.groups;
   const int64_t first_channel = row % pass.groups * a_row;
   __shared__ Sums<2> open[kTreeLevels];
   Tree<Sums<2>> tree{open};
@@ -117,7 +122,7 @@ __device__ __forceinline__ RowGradientSums sum_channels(const GradientsPass& pas
     if (threadIdx.x != 0) continue;
     const RowGradientSums share = scaled_sums({own.at[0], own.at[1]}, of.scaled ? of.scale.load(first) : T(1));
     tree.push({share.grad, share.product});
-    if (pass.partials) pass.partials[(first_channel + channel) * pass.partials_each + sample] = {own.at[1], own.at[0]};
+    if (pass.partials) pass.partials[(first_channel + channel) * pass.chunks + sample] = {own.at[1], own.at[0]};
   }
   __shared__ Sums<2> total;
   if (threadIdx.x == 0) total = tree.total();
@@ -128,7 +133,7 @@ __device__ __forceinline__ RowGradientSums sum_channels(const GradientsPass& pas
 template <class T>
 __global__ void __launch_bounds__(kBlock) norm_gradients(const __grid_constant__ GradientsPass pass) {
   const NormPass& norm = pass.norm;
-  const int64_t row = blockIdx.x, columns = norm.shape.columns;
+  const int64_t row = pass.first_row + blockIdx.x, columns = norm.shape.columns;
   const GradientRow<T> of(norm, row);
   const RowView<T> dx(norm.shape, norm.output, row);
   RowGradientSums sums;
@@ -176,60 +181,120 @@ __global__ void __launch_bounds__(kBlock) sum_columns(const __grid_constant__ Gr
   }
   const T scale = add_columns<kRowWarps>(scales), shift = add_columns<kRowWarps>(shifts);
   if (inside && warp == 0)
-    pass.partials[column * pass.partials_each + chunk] = {static_cast<double>(scale), static_cast<double>(shift)};
+    pass.partials[column * pass.chunks + chunk] = {static_cast<double>(scale), static_cast<double>(shift)};
 }
+
+struct SharesPass {
+  Shares* partials;  // `each` a column or channel, of which `merged` are there
+  int64_t each, merged;
+  Shares* kept;  // where the merged ones go, kept_each apart; null: into the gradients
+  int64_t kept_each;
+  void *dscale, *dshift;
+  DType dscale_dtype, dshift_dtype;
+  int32_t dscale_bytes, dshift_bytes;  // of an element
+};
 
 // A warp for each column or channel.
 template <class T>
-__global__ void __launch_bounds__(kLanes) merge_shares(const __grid_constant__ GradientsPass pass) {
+__global__ void __launch_bounds__(kLanes) merge_shares(const __grid_constant__ SharesPass pass) {
   const int64_t index = blockIdx.x;
-  Shares* own = pass.partials + index * pass.partials_each;
-  merge_in_place(own, pass.partials_each);
+  Shares* own = pass.partials + index * pass.each;
+  merge_in_place(own, pass.merged);
   if (threadIdx.x != 0) return;
-  const Shares shares = pass.partials_each ? own[0] : Shares{};
+  const Shares shares = pass.merged ? own[0] : Shares{};
+  if (pass.kept) {
+    pass.kept[index * pass.kept_each] = shares;
+    return;
+  }
   if (pass.dscale)
     store_element(static_cast<char*>(pass.dscale) + index * pass.dscale_bytes, pass.dscale_dtype, T(shares.at[0]));
   if (pass.dshift)
     store_element(static_cast<char*>(pass.dshift) + index * pass.dshift_bytes, pass.dshift_dtype, T(shares.at[1]));
 }
 
+// Some samples' channel sums at once, and the chunks of all rows.
 template <class T>
-cudaError_t run_backward(const RowNormCall& call, const NormPass& norm, const Launch& where) {
-  const int64_t rows = norm.shape.rows, columns = norm.shape.columns;
-  const cudaStream_t stream = static_cast<cudaStream_t>(where.stream);
-  GradientsPass pass{};
-  pass.norm = norm;
-  pass.channels = call.channels, pass.groups = call.groups;
-  pass.positions = call.channels ? columns / (call.channels / call.groups) : 0;
-  pass.count = call.channels ? call.channels : columns;
-  pass.partials_each = call.channels ? rows / call.groups : chunk_count(rows);
-  pass.dscale = call.dscale, pass.dshift = call.dshift;
-  pass.dscale_dtype = call.dscale_dtype, pass.dshift_dtype = call.dshift_dtype;
-  pass.dscale_bytes = static_cast<int32_t>(itemsize(call.dscale_dtype));
-  pass.dshift_bytes = static_cast<int32_t>(itemsize(call.dshift_dtype));
-  const bool shares = (call.dscale || call.dshift) && pass.count > 0;
-  cudaError_t error = cudaSuccess;
-  if (shares) {
-    const int64_t bytes = pass.count * pass.partials_each * sizeof(Shares);
-    void* memory = nullptr;
-    error = cudaMallocAsync(&memory, bytes ? bytes : 1, stream);
-    if (error != cudaSuccess) return error;
-    pass.partials = static_cast<Shares*>(memory);
-    // Before the rows: dx may lie over dy or x.
-    const int64_t blocks = pass.partials_each * ((columns + kLanes - 1) / kLanes);
-    if (!call.channels && blocks > 0) error = launch(sum_columns<T>, blocks, kBlock, where.stream, pass);
+class Backward {
+ public:
+  Backward(const RowNormCall& call, const NormPass& norm, const Launch& where) : call_(call), where_(where) {
+    const int64_t rows = norm.shape.rows, columns = norm.shape.columns;
+    pass_.norm = norm;
+    pass_.channels = call.channels, pass_.groups = call.groups;
+    pass_.positions = call.channels ? columns / (call.channels / call.groups) : 0;
+    pass_.count = call.channels ? call.channels : columns;
+    together_ = call.channels ? call.samples_at_once(kChannelBytes) : 0;
+    pass_.chunks = call.channels ? std::min(call.samples(), together_) : chunk_count(rows);
+    parts_ = call.channels ? blocks_of(call.samples(), together_) : 1;
+    shares_ = {nullptr,
+               pass_.chunks,
+               pass_.chunks,
+               nullptr,
+               parts_,
+               call.dscale,
+               call.dshift,
+               call.dscale_dtype,
+               call.dshift_dtype,
+               static_cast<int32_t>(itemsize(call.dscale_dtype)),
+               static_cast<int32_t>(itemsize(call.dshift_dtype))};
   }
-  if (error == cudaSuccess && rows > 0)
-    error = launch(norm_gradients<T>, rows, row_threads(call.channels ? pass.positions : columns), where.stream, pass);
-  if (!shares) return error;
-  if (error == cudaSuccess) error = launch(merge_shares<T>, pass.count, kLanes, where.stream, pass);
-  const cudaError_t freed = cudaFreeAsync(pass.partials, stream);
-  return error == cudaSuccess ? freed : error;
-}
+
+  cudaError_t run() {
+    const int64_t rows = pass_.norm.shape.rows;
+    if ((!call_.dscale && !call_.dshift) || pass_.count == 0) return gradients(0, rows);
+    const cudaStream_t stream = static_cast<cudaStream_t>(where_.stream);
+    const int64_t partials = pass_.count * pass_.chunks, kept = parts_ > 1 ? pass_.count * parts_ : 0;
+    void* memory = nullptr;
+    cudaError_t error = cudaMallocAsync(&memory, (partials + kept + 1) * sizeof(Shares), stream);
+    if (error != cudaSuccess) return error;
+    pass_.partials = shares_.partials = static_cast<Shares*>(memory);
+    error = call_.channels ? by_channels(kept ? pass_.partials + partials : nullptr) : by_columns();
+    const cudaError_t freed = cudaFreeAsync(memory, stream);
+    return error == cudaSuccess ? freed : error;
+  }
+
+ private:
+  cudaError_t gradients(int64_t first, int64_t rows) {
+    pass_.first_row = first;
+    return rows ? launch(norm_gradients<T>, rows,
+                         row_threads(pass_.channels ? pass_.positions : pass_.norm.shape.columns), where_.stream, pass_)
+                : cudaSuccess;
+  }
+
+  cudaError_t merge() { return launch(merge_shares<T>, pass_.count, kLanes, where_.stream, shares_); }
+
+  // The sums before the rows: dx may lie over dy or x.
+  cudaError_t by_columns() {
+    const int64_t blocks = pass_.chunks * blocks_of(pass_.count, kLanes);
+    cudaError_t error = blocks ? launch(sum_columns<T>, blocks, kBlock, where_.stream, pass_) : cudaSuccess;
+    if (error == cudaSuccess) error = gradients(0, pass_.norm.shape.rows);
+    return error == cudaSuccess ? merge() : error;
+  }
+
+  cudaError_t by_channels(Shares* kept) {
+    const int64_t samples = call_.samples();
+    cudaError_t error = cudaSuccess;
+    for (int64_t part = 0; part < parts_ && error == cudaSuccess; ++part) {
+      shares_.merged = std::min(together_, samples - part * together_);
+      shares_.kept = kept ? kept + part : nullptr;
+      error = gradients(part * together_ * call_.groups, shares_.merged * call_.groups);
+      if (error == cudaSuccess && kept) error = merge();
+    }
+    if (error != cudaSuccess) return error;
+    if (kept) shares_.partials = kept, shares_.each = shares_.merged = parts_, shares_.kept = nullptr;
+    if (samples == 0) shares_.merged = 0;
+    return merge();
+  }
+
+  const RowNormCall& call_;
+  const Launch& where_;
+  GradientsPass pass_{};
+  SharesPass shares_;
+  int64_t parts_, together_;
+};
 
 template <class T>
 cudaError_t run(const RowNormCall& call, NormPass& pass, const Launch& where) {
-  if (call.direction == Direction::backward) return run_backward<T>(call, pass, where);
+  if (call.direction == Direction::backward) return Backward<T>(call, pass, where).run();
   return pass.shape.rows ? launch(norm_rows<T>, pass.shape.rows, row_threads(pass.shape.columns), where.stream, pass)
                          : cudaSuccess;
 }

@@ -18,17 +18,15 @@ constexpr double kSlabMicroseconds = 8;
 // Of the L2: what is left for the results that pass through it, and for its other half's copies.
 constexpr int64_t kL2Share = 2;
 
-struct MemoryTraits {
-  int l2_bytes = 0, clock_kilohertz = 0, bus_bits = 0;
+// What the driver says of a device; 0 where it does not.
+inline int attribute(cudaDeviceAttr which, int device) {
+  int value = 0;
+  return cudaDeviceGetAttribute(&value, which, device) == cudaSuccess ? value : 0;
+}
 
-  double bytes_a_microsecond() const { return 2e-3 * clock_kilohertz * bus_bits / 8; }
-};
-
-inline cudaError_t read(MemoryTraits& traits, int device) {
-  cudaError_t error = cudaDeviceGetAttribute(&traits.l2_bytes, cudaDevAttrL2CacheSize, device);
-  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&traits.clock_kilohertz, cudaDevAttrMemoryClockRate, device);
-  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&traits.bus_bits, cudaDevAttrGlobalMemoryBusWidth, device);
-  return error;
+// Asked for only where an array exceeds the L2: some drivers look these two up on the bus.
+inline double bytes_a_microsecond(int device) {
+  return 2e-3 * attribute(cudaDevAttrMemoryClockRate, device) * attribute(cudaDevAttrGlobalMemoryBusWidth, device) / 8;
 }
 
 inline int64_t bytes_read_twice(const Layout& layout, int arrays) {
@@ -51,14 +49,17 @@ inline int64_t channels_of_whole_vectors(const Layout& layout, int arrays) {
 }
 
 // How many channels each slab takes, of a channel-first layout whose first `arrays` operands are read twice; all of
-// them where one slab is enough, where one does not hold a channel, or where it would save less than its launches cost.
-inline int64_t slab_channels(const Layout& layout, int arrays, bool columns, const MemoryTraits& traits) {
+// them where one slab is enough, where one does not hold a channel, where it would save less than its launches cost, or
+// where the driver does not tell the memory's speed.
+inline int64_t slab_channels(const Layout& layout, int arrays, bool columns, int device) {
   const int64_t channels = channel_count(layout), a_channel = bytes_read_twice(layout, arrays);
-  const int64_t room = traits.l2_bytes / kL2Share;
+  const int64_t room = attribute(cudaDevAttrL2CacheSize, device) / kL2Share;
   if (channels * a_channel <= room) return channels;
   const int64_t unit = columns ? kLanes : channels_of_whole_vectors(layout, arrays);
   const int64_t fitting = unit ? room / a_channel / unit * unit : 0;
-  if (fitting == 0 || fitting * a_channel < kSlabMicroseconds * traits.bytes_a_microsecond()) return channels;
+  if (fitting == 0) return channels;
+  const double speed = bytes_a_microsecond(device);
+  if (speed == 0 || fitting * a_channel < kSlabMicroseconds * speed) return channels;
   const int64_t slabs = (channels + fitting - 1) / fitting, even = (channels + slabs - 1) / slabs;
   return (even + unit - 1) / unit * unit;
 }

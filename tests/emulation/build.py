@@ -31,6 +31,7 @@ FLAGS += [
     "-DBRAZEN_CUDA_LIBRARY",
     '-DBRAZEN_CUDA_ARCHS_TEXT="the host (emulation)"',
     "-DBRAZEN_MAX_UNITS=20011",
+    "-DBRAZEN_CHANNEL_BYTES=0",
 ]
 
 # `tools/coverage` asks which lines of the kernels the emulation reaches; the notes lie beside the objects.
