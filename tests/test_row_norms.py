@@ -239,6 +239,41 @@ def test_parameters_of_16_bits(name, dtype):
                 assert not same_bits(given, wanted.astype(DTYPES[dtype])), f"{shape} {field}"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_short_rows_that_leave_the_caches_together(dtype):
+    """Results of 8 MB and more are written past the caches, several short rows at once, and what is left of them last:
+    the bits of parts that are too small for it, in results that held something else before."""
+    rows, columns = (11003, 300) if dtype == "float32" else (22003, 300)
+    random = np.random.default_rng(3)
+    x, dy = (random.standard_normal((rows, columns)).astype(DTYPES[dtype]) for _ in range(2))
+    labels = random.integers(0, columns, rows)
+
+    def norm(x, dy, labels, out):
+        _, saved = bz.layer_norm(x, out=out[0])
+        bz.layer_norm.backward(dy, saved, dx=out[1])
+
+    def maps(x, dy, labels, out):
+        y = bz.softmax(x, out=out[0])
+        bz.softmax.backward(dy, y, out=out[1])
+
+    def losses(x, dy, labels, out):
+        bz.softmax_cross_entropy(x, labels, reduction="none", out=out[0])
+        bz.multiclass_hinge(x, labels, reduction="none", out=out[1])
+
+    def images(x, dy, labels, out):
+        _, saved = bz.instance_norm(x[None], out=out[0][None])
+        bz.instance_norm.backward(dy[None], saved, dx=out[1][None])
+
+    for call in (norm, maps, losses, images):
+        whole, parts = (np.full((2, rows, columns), np.nan, x.dtype) for _ in range(2))
+        call(x, dy, labels, whole)
+        for start in range(0, rows, 1000):
+            part = slice(start, start + 1000)
+            call(x[part], dy[part], labels[part], parts[:, part])
+        wrong = same_bits(whole, parts)
+        assert not wrong and not np.isnan(whole.astype("f4")).any(), f"{call.__name__}: {wrong}"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_far_from_zero_lose_nothing(name):
     """The mean's rounding rest is not lost: a row and the same row far away normalise alike, as far as x can say."""
