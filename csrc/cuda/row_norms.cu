@@ -131,7 +131,7 @@ __device__ __forceinline__ RowGradientSums sum_channels(const GradientsPass& pas
 }
 
 template <class T>
-__global__ void __launch_bounds__(kBlock) norm_gradients(const __grid_constant__ GradientsPass pass) {
+__global__ void __launch_bounds__(kBlock, 4) norm_gradients(const __grid_constant__ GradientsPass pass) {
   const NormPass& norm = pass.norm;
   const int64_t row = pass.first_row + blockIdx.x, columns = norm.shape.columns;
   const GradientRow<T> of(norm, row);
