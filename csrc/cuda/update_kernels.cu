@@ -101,8 +101,7 @@ __global__ void __launch_bounds__(kThreads, 3) update_direct(const __grid_consta
 // All other tensors: any storage, averages, copies, units, norms. A kernel for all rules of as many states, an element
 // at a time: what is around a rule takes ten times its code.
 template <int states, class T>
-__global__ void __launch_bounds__(kThreads, sizeof(T) == sizeof(float) ? 3 : 2)
-    update_any(const __grid_constant__ StepPass pass) {
+__global__ void __launch_bounds__(kThreads, 3) update_any(const __grid_constant__ StepPass pass) {
   Place place;
   if (!find(pass.list, place) || pass.list.state->skipped) return;
   const TensorEntry& tensor = pass.list.tensors[place.tensor];
