@@ -146,13 +146,20 @@ void reduce(const ChannelReduction<T, Result>& reduction, const Layout& layout, 
   });
 }
 
-// The second pass over a channel finds in the thread's L2 what the first one read.
-constexpr int64_t kSlabBytes = 768 << 10;
+// Whether chunks of a channel lie in several runs and are gathered, which waits for memory.
+bool gathered(const Layout& layout) { return layout.ndim > 2 && layout.shape[layout.ndim - 1] % kChunkRows != 0; }
+
+// Then the thread that stores one channel fetches another, which is some thread's next.
+int64_t beyond(const Layout& layout) { return gathered(layout) ? thread_count() * row_count(layout) : 0; }
+
+// The second pass over a channel finds in the thread's caches what the first one read.
+int64_t slab_bytes(const Layout& layout) { return gathered(layout) ? 2 << 20 : 768 << 10; }
 
 bool fits_slabs(const Layout& layout, int arrays) {
   const int64_t item = itemsize(layout.operands[0].dtype);
   const bool long_runs = layout.ndim <= 2 || layout.shape[layout.ndim - 1] >= kRowElements;
-  return long_runs && channel_count(layout) >= 2 * thread_count() && row_count(layout) * item * arrays <= kSlabBytes;
+  return long_runs && channel_count(layout) >= 2 * thread_count() &&
+         row_count(layout) * item * arrays <= slab_bytes(layout);
 }
 
 void run_whole(const ChainCall& channel_first) {
@@ -182,7 +189,7 @@ void forward(const BatchNormCall& call) {
     Moments* own = partials.get() + channel * chunks;
     reduction.channel(channel, own);
     settle<T>(call.results, channel, merge(own, chunks));
-    pass(channel * rows, (channel + 1) * rows);
+    pass(channel * rows, (channel + 1) * rows, beyond(layout));
   });
 }
 
@@ -212,7 +219,7 @@ void backward(const BatchNormBackwardCall& call) {
     Gradient::forget();
     reduction.channel(channel, own);
     settle<T>(call.results, channel, merge(own, chunks));
-    pass(channel * rows, (channel + 1) * rows);
+    pass(channel * rows, (channel + 1) * rows, beyond(layout));
   });
 }
 

@@ -3,6 +3,8 @@
 // std:: here.
 #include "channel_kernels.h"
 
+#include "lanes.h"
+
 namespace brazen::cpu {
 inline namespace BRAZEN_TARGET {
 namespace {
@@ -13,12 +15,19 @@ inline void fetch(const char* ahead, size_t row) {
   for (size_t byte = 0; byte < kLanes * sizeof(T); byte += 64) __builtin_prefetch(ahead + row * sizeof(T) + byte);
 }
 
+// Of the first rows, one a lane.
+template <class T>
+T sum_of_first(const T* rows, size_t n) {
+  if (n >= kLanes) return merge_lanes(rows);
+  T lanes[kLanes] = {};
+  for (size_t lane = 0; lane < n; ++lane) lanes[lane] = rows[lane];
+  return merge_lanes(lanes);
+}
+
 template <class T>
 Moments moments(const void* from, size_t n, const char* ahead) {
   const T* rows = static_cast<const T*>(from);
-  T lanes[kLanes] = {};
-  for (size_t lane = 0; lane < (n < kLanes ? n : kLanes); ++lane) lanes[lane] = rows[lane];
-  const T pivot = pivot_of(merge_lanes(lanes), int64_t(n));
+  const T pivot = pivot_of(sum_of_first(rows, n), int64_t(n));
   T sum[kLanes] = {}, squares[kLanes] = {};
   size_t row = 0;
   for (; row + kLanes <= n; row += kLanes) {

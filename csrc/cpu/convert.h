@@ -17,6 +17,26 @@ namespace brazen::cpu {
 inline namespace BRAZEN_TARGET {
 namespace {
 
+// 64 bytes in registers.
+#if defined(__AVX512F__)
+using Line = __m512i;
+#else
+struct Line {
+  alignas(64) char bytes[64];
+};
+#endif
+constexpr size_t kLineBytes = 64, kLineHalves = kLineBytes / sizeof(uint16_t);
+
+inline Line load_line(const void* from) {
+#if defined(__AVX512F__)
+  return _mm512_loadu_si512(from);
+#else
+  Line line;
+  memcpy(&line, from, sizeof(line));
+  return line;
+#endif
+}
+
 void widen_bfloat16(const uint16_t* from, float* to, size_t n) {
   size_t i = 0;
 #if defined(__AVX512BW__)
@@ -43,16 +63,20 @@ inline __m512i rounded_bfloat16(const float* from) {
 }
 #endif
 
-void narrow_bfloat16(const float* from, uint16_t* to, size_t n) {
-  size_t i = 0;
 #if defined(__AVX512BW__)
+inline Line bfloat16_line(const float* from) {
   alignas(64) static constexpr uint16_t kUpperWords[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
                                                            23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
                                                            45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
   const __m512i upper = _mm512_load_si512(kUpperWords);
-  for (; i + 32 <= n; i += 32)
-    _mm512_storeu_si512(to + i,
-                        _mm512_permutex2var_epi16(rounded_bfloat16(from + i), upper, rounded_bfloat16(from + i + 16)));
+  return _mm512_permutex2var_epi16(rounded_bfloat16(from), upper, rounded_bfloat16(from + 16));
+}
+#endif
+
+void narrow_bfloat16(const float* from, uint16_t* to, size_t n) {
+  size_t i = 0;
+#if defined(__AVX512BW__)
+  for (; i + kLineHalves <= n; i += kLineHalves) _mm512_storeu_si512(to + i, bfloat16_line(from + i));
 #endif
 #pragma GCC ivdep
   for (; i < n; ++i) to[i] = to_bfloat16(from[i]);
@@ -70,15 +94,23 @@ void widen_float16(const uint16_t* from, float* to, size_t n) {
   for (; i < n; ++i) to[i] = from_float16(from[i]);
 }
 
+#if defined(__AVX512F__)
+inline __m256i rounded_float16(const float* from) {
+  const __m512 x = _mm512_loadu_ps(from);
+  const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  const __m512 canonical = _mm512_mask_mov_ps(x, is_nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
+  return _mm512_cvtps_ph(canonical, _MM_FROUND_TO_NEAREST_INT);
+}
+
+inline Line float16_line(const float* from) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(rounded_float16(from)), rounded_float16(from + 16), 1);
+}
+#endif
+
 void narrow_float16(const float* from, uint16_t* to, size_t n) {
   size_t i = 0;
 #if defined(__AVX512F__)
-  for (; i + 16 <= n; i += 16) {
-    const __m512 x = _mm512_loadu_ps(from + i);
-    const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    const __m512 canonical = _mm512_mask_mov_ps(x, is_nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm512_cvtps_ph(canonical, _MM_FROUND_TO_NEAREST_INT));
-  }
+  for (; i + 16 <= n; i += 16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), rounded_float16(from + i));
 #elif defined(__F16C__)
   const __m256 quiet = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
   for (; i + 8 <= n; i += 8) {
@@ -90,42 +122,74 @@ void narrow_float16(const float* from, uint16_t* to, size_t n) {
   for (; i < n; ++i) to[i] = to_float16(from[i]);
 }
 
+// A line past the caches.
+inline void stream_line(char* to, const Line& line) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), line);
+#elif defined(__AVX__)
+  for (size_t i = 0; i < kLineBytes; i += 32)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i),
+                        _mm256_load_si256(reinterpret_cast<const __m256i*>(line.bytes + i)));
+#elif defined(__x86_64__)
+  for (size_t i = 0; i < kLineBytes; i += 16)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm_load_si128(reinterpret_cast<const __m128i*>(line.bytes + i)));
+#else
+  memcpy(to, &line, kLineBytes);
+#endif
+}
+
+inline void fetch(const char* from) {
+#if defined(__x86_64__)
+  _mm_prefetch(from, _MM_HINT_T0);
+#else
+  (void)from;
+#endif
+}
+
 // Stores that skip the caches save the read of the line they replace: 8 bytes an element instead of 12. Meanwhile the
 // next tile's inputs are fetched, one line for each line stored: without that, memory alternates between bursts of
-// reads and of writes (relu 0.87 of a plain copy without, 0.94 with; two Zen 5 cores).
+// reads and of writes (relu 0.87 of a plain copy without, 0.94 with; two Zen 5 cores). copy(at, bytes) brings less than
+// a line, line(at) is a whole one.
+template <class Copy, class MakeLine>
+inline void stream_lines(char* to, size_t bytes, const char* const* ahead, int ahead_count, Copy&& copy,
+                         MakeLine&& line) {
+  size_t done = -reinterpret_cast<uintptr_t>(to) % kLineBytes;
+  if (done > bytes) done = bytes;
+  copy(0, done);
+  for (; done + kLineBytes <= bytes; done += kLineBytes) {
+    for (int k = 0; k < ahead_count; ++k) fetch(ahead[k] + done);
+    stream_line(to + done, line(done));
+  }
+  copy(done, bytes - done);
+}
+
 void stream(void* to, const void* from, size_t bytes, const char* const* ahead, int ahead_count) {
-#if defined(__x86_64__)
-#if defined(__AVX512F__)
-  using Vector = __m512i;
-#elif defined(__AVX__)
-  using Vector = __m256i;
-#else
-  using Vector = __m128i;
-#endif
   char* target = static_cast<char*>(to);
   const char* source = static_cast<const char*>(from);
-  size_t head = -reinterpret_cast<uintptr_t>(target) % sizeof(Vector);
-  if (head > bytes) head = bytes;
-  memcpy(target, source, head);
-  size_t done = head;
-  for (; done + sizeof(Vector) <= bytes; done += sizeof(Vector)) {
-    Vector line;
-    memcpy(&line, source + done, sizeof(Vector));
-    if (done % 64 == head % 64)
-      for (int k = 0; k < ahead_count; ++k) _mm_prefetch(ahead[k] + done, _MM_HINT_T0);
-#if defined(__AVX512F__)
-    _mm512_stream_si512(reinterpret_cast<Vector*>(target + done), line);
-#elif defined(__AVX__)
-    _mm256_stream_si256(reinterpret_cast<Vector*>(target + done), line);
+  stream_lines(
+      target, bytes, ahead, ahead_count, [&](size_t at, size_t n) { memcpy(target + at, source + at, n); },
+      [&](size_t at) { return load_line(source + at); });
+}
+
+// Of float32 that is narrowed on the way.
+template <DType format>
+void stream_narrow(void* to, const float* from, size_t n, const char* const* ahead, int ahead_count) {
+  constexpr size_t item = sizeof(uint16_t);
+  const auto narrow = format == DType::bfloat16 ? narrow_bfloat16 : narrow_float16;
+  stream_lines(
+      static_cast<char*>(to), n * item, ahead, ahead_count,
+      [&](size_t at, size_t bytes) { narrow(from + at / item, static_cast<uint16_t*>(to) + at / item, bytes / item); },
+      [&](size_t at) {
+        const float* wide = from + at / item;
+#if defined(__AVX512BW__)
+        return format == DType::bfloat16 ? bfloat16_line(wide) : float16_line(wide);
 #else
-    _mm_stream_si128(reinterpret_cast<Vector*>(target + done), line);
+        Line line;
+        narrow(wide, reinterpret_cast<uint16_t*>(line.bytes), kLineHalves);
+        return line;
 #endif
-  }
-  memcpy(target + done, source + done, bytes - done);
-#else
-  (void)ahead, (void)ahead_count;
-  memcpy(to, from, bytes);
-#endif
+      });
 }
 
 void stream_fence() {

@@ -5,6 +5,7 @@
 #include "kernels.h"
 
 #include "convert.h"
+#include "lanes.h"
 
 namespace brazen::cpu {
 inline namespace BRAZEN_TARGET {
@@ -135,12 +136,7 @@ void maxout_backward(const double* parameters, const void* const* in, void* cons
 
 template <class T>
 T sum_chunk(const T* rows, size_t n) {
-  T lanes[kLanes] = {};
-  size_t row = 0;
-  for (; row + kLanes <= n; row += kLanes)
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += rows[row + lane];
-  for (int lane = 0; row < n; ++row, ++lane) lanes[lane] += rows[row];
-  return merge_lanes(lanes);
+  return sum_of<T>(n, [=](size_t i) { return rows[i]; });
 }
 
 template <class T>
@@ -182,6 +178,8 @@ constexpr KernelTable make_table() {
   table.narrow[static_cast<int>(DType::float16)] = narrow_float16;
   table.narrow[static_cast<int>(DType::bfloat16)] = narrow_bfloat16;
   table.stream = stream;
+  table.stream_narrow[static_cast<int>(DType::float16)] = stream_narrow<DType::float16>;
+  table.stream_narrow[static_cast<int>(DType::bfloat16)] = stream_narrow<DType::bfloat16>;
   table.stream_fence = stream_fence;
   table.sum_float = sum_chunk<float>;
   table.sum_double = sum_chunk<double>;

@@ -33,6 +33,7 @@ struct KernelTable {
   void (*narrow[2])(const float* from, uint16_t* to, size_t n);
   // Copies past the caches, and fetches `bytes` from each of `ahead` into them.
   void (*stream)(void* to, const void* from, size_t bytes, const char* const* ahead, int ahead_count);
+  void (*stream_narrow[2])(void* to, const float* from, size_t n, const char* const* ahead, int ahead_count);
   void (*stream_fence)();
   // The sum of up to 1,024 rows, in the order of formulas/reduction.h.
   float (*sum_float)(const float* rows, size_t n);

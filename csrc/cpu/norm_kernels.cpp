@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The loops of the norms (row_kernels.h). Compiled once per instruction set, as kernels.cpp: nothing of std:: may be
 // instantiated.
+#include "lanes.h"
 #include "row_kernels.h"
-#include "sum_of.h"
 
 namespace brazen::cpu {
 inline namespace BRAZEN_TARGET {

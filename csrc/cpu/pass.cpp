@@ -201,7 +201,7 @@ void Pass::apply(const void* const* in, void* const* out, int64_t n, unsigned ch
     kernel_(parameters_, in, out, n);
 }
 
-void Pass::run_tiles(int64_t begin, int64_t end) const {
+void Pass::run_tiles(int64_t begin, int64_t end, int64_t beyond) const {
   Tiles tiles;
   this->begin(tiles);
   unsigned char *scratch = tiles.scratch, *narrow_tile = scratch + count_ * tile_bytes();
@@ -219,8 +219,7 @@ void Pass::run_tiles(int64_t begin, int64_t end) const {
     }
     const Place next = place(at.index + n);
     const char* ahead[kMaxArrays];
-    // Rows are too short for the processor to foresee the next one by itself.
-    int ahead_count = streams_ && (cheap_ || row_) && next.index + n <= end ? next_inputs(next, ahead) : 0;
+    int ahead_count = wanted_next(at, n, end, beyond, ahead);
     if (ahead_count > 1 && compute_size_ != arrays_[0].size) {
       // Several 16-bit inputs: the stores of one half-size output are too few to fetch beside (relu's gradient 0.58 of
       // a plain copy then, 0.67 so).
@@ -297,11 +296,24 @@ char* Pass::address(const Array& array, const Place& at) const {
   return array.base + offset + row * strides[0];
 }
 
-// Where the inputs of the next tile lie, for those that lie in one run.
-int Pass::next_inputs(const Place& next, const char** ahead) const {
+// What memory is asked for while a tile is stored: the inputs of the one after it, and those of another thread's.
+int Pass::wanted_next(const Place& at, int64_t n, int64_t end, int64_t beyond, const char** ahead) const {
+  if (!streams_) return 0;
+  // A tile of 16 bits is half as many bytes: the second next is as far off.
+  const int64_t next = at.index + (!row_ && arrays_[0].size == 2 ? 2 * n : n), other = at.index + beyond;
+  int count = 0;
+  // Rows are too short for the processor to foresee the next one by itself.
+  if ((cheap_ || row_) && next + n <= end) count = inputs_at(next, ahead);
+  if (beyond && other + n <= layout_.size) count += inputs_at(other, ahead + count);
+  return count;
+}
+
+// Where the inputs of a tile lie, for those that lie in one run.
+int Pass::inputs_at(int64_t index, const char** ahead) const {
+  const Place at = place(index);
   int found = 0;
   for (int k = 0; k < inputs_; ++k)
-    if (arrays_[k].is_run()) ahead[found++] = address(arrays_[k], next);
+    if (arrays_[k].is_run()) ahead[found++] = address(arrays_[k], at);
   return found;
 }
 
@@ -311,10 +323,12 @@ void Pass::store(const Array& array, const Place& at, int64_t n, const void* til
   char* to = array.is_run() ? address(array, at) : nullptr;
   if (tile == to) return;
   if (is_16_bit(dtype)) {
-    const bool straight = to && !array.streamed;
-    uint16_t* narrowed = straight ? reinterpret_cast<uint16_t*>(to) : static_cast<uint16_t*>(narrow_tile);
-    table_.narrow[static_cast<int>(dtype)](static_cast<const float*>(tile), narrowed, n);
-    if (straight) return;
+    const float* wide = static_cast<const float*>(tile);
+    const int format = static_cast<int>(dtype);
+    if (array.streamed) return table_.stream_narrow[format](to, wide, n, ahead, ahead_count);
+    uint16_t* narrowed = static_cast<uint16_t*>(to ? static_cast<void*>(to) : narrow_tile);
+    table_.narrow[format](wide, narrowed, n);
+    if (to) return;
     tile = narrowed;
   }
   if (array.streamed)

@@ -32,11 +32,12 @@ class Pass {
   explicit Pass(const ChainCall& call);
   Pass(const Pass&) = delete;
 
-  void operator()(int64_t begin, int64_t end) const {
+  // `beyond`: while results leave for memory, the inputs so many elements further on are fetched for whoever is next.
+  void operator()(int64_t begin, int64_t end, int64_t beyond = 0) const {
     if (direct_)
       run_direct(begin, end);
     else
-      run_tiles(begin, end);
+      run_tiles(begin, end, beyond);
     if (streams_) table_.stream_fence();
   }
 
@@ -105,10 +106,11 @@ class Pass {
   int64_t scratch_bytes() const { return (count_ + 1 + ChainProgram::kWorkTiles) * tile_bytes(); }
   bool aliases_input(const char* base) const;
   void run_direct(int64_t begin, int64_t end) const;
-  void run_tiles(int64_t begin, int64_t end) const;
+  void run_tiles(int64_t begin, int64_t end, int64_t beyond) const;
   Place place(int64_t index) const;
   char* address(const Array& array, const Place& at) const;
-  int next_inputs(const Place& next, const char** ahead) const;
+  int wanted_next(const Place& at, int64_t n, int64_t end, int64_t beyond, const char** ahead) const;
+  int inputs_at(int64_t index, const char** ahead) const;
   void store(const Array& array, const Place& at, int64_t n, const void* tile, void* narrow_tile,
              const char* const* ahead, int ahead_count) const;
   // `spare`: the tile for narrow elements and the chain's.

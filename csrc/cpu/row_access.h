@@ -299,10 +299,11 @@ class RowSink : public RowPlace {
     char* to = base_ + start * itemsize(dtype());
     const void* from = tile_;
     if (is_16_bit(dtype())) {
-      const bool straight = is_run() && !streamed_;
-      table.narrow[static_cast<int>(dtype())](reinterpret_cast<const float*>(tile_),
-                                              straight ? reinterpret_cast<uint16_t*>(to) : narrow_, n);
-      if (straight) return;
+      const float* wide = reinterpret_cast<const float*>(tile_);
+      const int format = static_cast<int>(dtype());
+      if (streamed_) return table.stream_narrow[format](to, wide, n, ahead, ahead_count);
+      table.narrow[format](wide, is_run() ? reinterpret_cast<uint16_t*>(to) : narrow_, n);
+      if (is_run()) return;
       from = narrow_;
     }
     if (streamed_)

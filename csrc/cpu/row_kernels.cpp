@@ -2,7 +2,7 @@
 // The loops of row_kernels.h. Compiled once per instruction set, as kernels.cpp: nothing of std:: may be instantiated.
 #include "row_kernels.h"
 
-#include "sum_of.h"
+#include "lanes.h"
 
 namespace brazen::cpu {
 inline namespace BRAZEN_TARGET {
@@ -23,10 +23,12 @@ T largest(const T* x, size_t n) {
   for (; i + kLanes <= n; i += kLanes) {
     _Pragma("GCC ivdep") for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = larger(x[i + lane], lanes[lane]);
   }
-  T best = lowest<T>();
-  for (; i < n; ++i) best = larger(x[i], best);
-  for (int lane = 0; lane < kLanes; ++lane) best = larger(lanes[lane], best);
-  return best;
+  const int left = static_cast<int>(n - i);
+  if (left > 0) {
+    _Pragma("GCC ivdep") for (int lane = 0; lane < kLanes; ++lane) lanes[lane] =
+        larger(lane < left ? x[i + lane] : lowest<T>(), lanes[lane]);
+  }
+  return largest_lane(lanes);
 }
 
 template <class T>

@@ -4,6 +4,7 @@
 #include "update_kernels.h"
 
 #include "../formulas/storage.h"
+#include "lanes.h"
 
 namespace brazen::cpu {
 inline namespace BRAZEN_TARGET {

@@ -31,14 +31,6 @@ inline constexpr int kChunkRows = 1024;
 
 FORMULA int64_t chunk_count(int64_t rows) { return (rows + kChunkRows - 1) / kChunkRows; }
 
-// Leaves the sum in lanes[0]. Addition commutes, so every lane of a shuffling warp holds the same bits.
-template <class T>
-FORMULA T merge_lanes(T* lanes) {
-  for (int offset = kLanes / 2; offset > 0; offset /= 2)
-    for (int lane = 0; lane < offset; ++lane) lanes[lane] += lanes[lane + offset];
-  return lanes[0];
-}
-
 // Leaves the sum in partials[0]; `stride` is in elements.
 FORMULA double merge_chunks(double* partials, int64_t count, int64_t stride) {
   for (int64_t width = 1; width < count; width *= 2)

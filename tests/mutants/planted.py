@@ -31,9 +31,7 @@ PLANTED = {
         ("|| (challenger != challenger && best == best)", ""),
     ],
     "csrc/formulas/reduction.h": [
-        ("for (int offset = kLanes / 2; offset > 0; offset /= 2)\n    for (int lane = 0; lane < offset; ++lane) lanes[lane] += lanes[lane + offset];", "for (int lane = 1; lane < kLanes; ++lane) lanes[0] += lanes[lane];"),
         ("i + width < count; i += 2 * width) partials[i * stride] +=", "i + 2 * width <= count; i += 2 * width) partials[i * stride] +="),
-        ("inline constexpr int kLanes = 32;", "inline constexpr int kLanes = 16;"),
         ("inline constexpr int kChunkRows = 1024;", "inline constexpr int kChunkRows = 512;"),
     ],
     "csrc/formulas/storage.h": [
@@ -103,7 +101,10 @@ PLANTED = {
         ("if (held_ > 0) flush(nullptr, 0);", "held_ = 0;"),
         ("bring(0, held_ * columns_.size, ahead, ahead_count);", "bring(0, columns_.size, ahead, ahead_count);"),
     ],
-    "csrc/cpu/sum_of.h": [
+    "csrc/cpu/lanes.h": [
+        ("join(__builtin_shuffle(low, Places{8, 9, 10, 11, 12, 13, 14, 15,", "join(__builtin_shuffle(low, Places{8, 9, 10, 11, 12, 13, 15, 14,"),
+        ("join(__builtin_shuffle(low, Places{1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14}));\n", ""),
+        ("low = low > other ? low : other;", "low = low < other ? low : other;"),
         ("const int left = static_cast<int>(n - row);", "const int left = static_cast<int>(n - row) & ~1;"),
     ],
     "csrc/cpu/row_losses.cpp": [
@@ -118,14 +119,15 @@ PLANTED = {
         ("for (; i < n; ++i) to[i] = from_bfloat16(from[i]);", "for (; i + 1 < n; ++i) to[i] = from_bfloat16(from[i]);"),
         ("for (; i < n; ++i) to[i] = to_float16(from[i]);", "for (; i < n; ++i) to[i] = uint16_t(to_float16(from[i]) + 1);"),
         ("_mm256_cvtps_ph(canonical, _MM_FROUND_TO_NEAREST_INT)", "_mm256_cvtps_ph(canonical, _MM_FROUND_TO_ZERO)"),
-        ("memcpy(target + done, source + done, bytes - done);", ""),
+        ("  copy(done, bytes - done);\n", ""),
+        ("narrow(from + at / item, static_cast<uint16_t*>(to) + at / item, bytes / item)", "narrow(from + at / item, static_cast<uint16_t*>(to), bytes / item)"),
     ],
     "csrc/cpu/kernels.cpp": [
         ("EACH_ELEMENT dx[i] = dy[i] * op.derivative(x[i]);", "EACH_ELEMENT dx[i] = op.derivative(dy[i] * x[i]);"),
         ("grad_value[i] = op.grad_value(d, g);\n    grad_gate[i] = op.grad_gate(d, v, g);", "grad_gate[i] = op.grad_value(d, g);\n    grad_value[i] = op.grad_gate(d, v, g);"),
         ("for (int piece = 1; piece < pieces; ++piece) {\n    const T* x = input<T>(in, piece);", "for (int piece = 1; piece < 2; ++piece) {\n    const T* x = input<T>(in, piece);"),
         ("dx[i] = winner[i] == T(piece) ? grad[i] : T(0);", "dx[i] = winner[i] == T(piece) ? grad[i] : dx[i];"),
-        ("for (int lane = 0; row < n; ++row, ++lane) lanes[lane] += rows[row];", "for (; row < n; ++row) lanes[0] += rows[row];"),
+        ("return sum_of<T>(n, [=](size_t i) { return rows[i]; });", "return sum_of<T>(n / 2 * 2, [=](size_t i) { return rows[i]; });"),
         ("constexpr size_t kBlock = 256;", "constexpr size_t kBlock = 250;\n  if (n > 4000) --n;"),
     ],
     "csrc/cpu/tiles.h": [
