@@ -10,6 +10,7 @@
 #include "../cpu/chain.h"
 #include "../cpu/elementwise.h"
 #include "../cpu/images.h"
+#include "../cpu/indexed_rows.h"
 #include "../cpu/rows.h"
 #include "../cuda/abi.h"
 
@@ -49,6 +50,7 @@ struct CudaLibrary {
   decltype(&brazen_cuda_row_norm) row_norm = nullptr;
   decltype(&brazen_cuda_row_lengths) row_lengths = nullptr;
   decltype(&brazen_cuda_images) images = nullptr;
+  decltype(&brazen_cuda_indexed_rows) indexed_rows = nullptr;
   decltype(&brazen_cuda_list_bytes) list_bytes = nullptr;
   decltype(&brazen_cuda_update) update = nullptr;
   decltype(&brazen_cuda_list) list = nullptr;
@@ -95,6 +97,7 @@ CudaLibrary open_library(const std::string& path) {
          find(library, "brazen_cuda_row_norm", library.row_norm) &&
          find(library, "brazen_cuda_row_lengths", library.row_lengths) &&
          find(library, "brazen_cuda_images", library.images) &&
+         find(library, "brazen_cuda_indexed_rows", library.indexed_rows) &&
          find(library, "brazen_cuda_list_bytes", library.list_bytes) &&
          find(library, "brazen_cuda_update", library.update) && find(library, "brazen_cuda_list", library.list));
   return library;
@@ -259,6 +262,11 @@ void execute(const BatchNormBackwardCall& call, const ArrayView& x) {
 void execute(const ImageCall& call, const ArrayView& x, const char* operation) {
   if (x.device == kHost) return run_on_cpu(call, call.work() * kTapPicoseconds);
   launch(call, usable_library().images, x, operation);
+}
+
+void execute(const IndexedRowsCall& call, const ArrayView& x) {
+  if (x.device == kHost) return run_on_cpu(call, call.work() * kSumPicoseconds);
+  launch(call, usable_library().indexed_rows, x, "sum_rows");
 }
 
 void list_bytes(const UpdateCall& call, int64_t& bytes, int64_t& shadow_bytes) {

@@ -6,6 +6,7 @@
 #include "../core/call.h"
 #include "../core/chain.h"
 #include "../core/images.h"
+#include "../core/indexed_rows.h"
 #include "../core/rows.h"
 #include "../core/update.h"
 #include "arrays.h"
@@ -34,6 +35,7 @@ void execute(const RowMapCall& call, const ArrayView& x);
 void execute(const RowNormCall& call, const ArrayView& x, const char* operation);
 void execute(const RowLengthsCall& call, const ArrayView& x);
 void execute(const ImageCall& call, const ArrayView& x, const char* operation);
+void execute(const IndexedRowsCall& call, const ArrayView& x);
 
 // Lists of tensors on a GPU: how much memory one takes there, a step, a function. `where` tells device and stream.
 void list_bytes(const UpdateCall& call, int64_t& bytes, int64_t& shadow_bytes);

@@ -14,6 +14,7 @@
 #include "execute.h"
 #include "gates.h"
 #include "images.h"
+#include "indexed_rows.h"
 #include "kernel.h"
 #include "losses.h"
 #include "optim.h"
@@ -83,6 +84,7 @@ PYBIND11_MODULE(_core, module) {
   add_convert(module);
   add_gates(module);
   add_images(module);
+  add_indexed_rows(module);
   add_batch_norm(module);
   add_chain(module);
   add_chain_sums(module);

@@ -8,6 +8,7 @@
 #include "../core/call.h"
 #include "../core/chain.h"
 #include "../core/images.h"
+#include "../core/indexed_rows.h"
 #include "../core/rows.h"
 #include "../core/update.h"
 
@@ -20,7 +21,7 @@
 namespace brazen::cuda {
 
 // Both sides are built from one tree; the core refuses a library whose number differs. Raise it when a struct changes.
-inline constexpr int kAbi = 12;
+inline constexpr int kAbi = 13;
 
 enum class Status : int32_t { ok, bad_argument, no_driver, no_device, no_kernel_image, out_of_memory, failed };
 
@@ -72,6 +73,8 @@ BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_norm(const brazen::RowNormCall* 
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_row_lengths(const brazen::RowLengthsCall* call,
                                                         const brazen::cuda::Launch* launch);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_images(const brazen::ImageCall* call, const brazen::cuda::Launch* launch);
+BRAZEN_ABI brazen::cuda::Status brazen_cuda_indexed_rows(const brazen::IndexedRowsCall* call,
+                                                         const brazen::cuda::Launch* launch);
 // Of a list's memory on the device, and of its shadow on the host.
 BRAZEN_ABI void brazen_cuda_list_bytes(const brazen::UpdateCall* call, int64_t* bytes, int64_t* shadow_bytes);
 BRAZEN_ABI brazen::cuda::Status brazen_cuda_update(const brazen::UpdateCall* call, const brazen::DeviceStep* device,

@@ -58,6 +58,7 @@ __all__: list[str] = [
     "set_num_threads",
     "softmax_cross_entropy",
     "stream_copy",
+    "sum_rows",
     "tensor_average",
     "tensor_clip",
     "tensor_norm",
@@ -404,6 +405,7 @@ def stream_copy(target: typing.Any, source: typing.Any) -> None:
     A copy by all threads past the caches: the benchmarks' unit.
     """
 
+def sum_rows(x: typing.Any, indices: typing.Any, out: typing.Any) -> typing.Any: ...
 def tensor_average(
     averages: collections.abc.Sequence,
     params: collections.abc.Sequence,

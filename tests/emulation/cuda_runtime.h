@@ -85,6 +85,7 @@ void run_grid(dim3 grid, dim3 block, void (*body)(void*), void* context);
 
 void wait_for_block();
 uint64_t exchange(uint64_t value, int source_lane);
+unsigned vote(bool value);
 
 // Between begin and end of a capture, launches on that stream are kept for its graph instead of run.
 bool capturing(cudaStream_t stream);
@@ -111,6 +112,13 @@ T __shfl_xor_sync(unsigned, T value, int lanes) {
   __builtin_memcpy(&value, &word, sizeof value);
   return value;
 }
+
+template <class T>
+T __shfl_sync(unsigned, T value, int lane) {
+  return __shfl_xor_sync(0, value, lane ^ static_cast<int>(threadIdx.x % 32));
+}
+inline unsigned __ballot_sync(unsigned, bool value) { return emulation::vote(value); }
+inline int __ffs(int word) { return __builtin_ffs(word); }
 
 // Threads run one after another.
 template <class Word>

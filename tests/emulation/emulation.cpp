@@ -119,6 +119,18 @@ void run_grid(dim3 grid, dim3 extent, void (*body)(void*), void* context) {
 
 void wait_for_block() { wait(Meeting::block); }
 
+unsigned vote(bool value) {
+  Fiber* self = block.current;
+  self->sent = value;
+  wait(Meeting::warp);
+  unsigned votes = 0;
+  for (size_t i = 0; i < block.used; ++i)
+    if (block.fibers[i]->thread / 32 == self->thread / 32 && block.fibers[i]->sent)
+      votes |= 1u << block.fibers[i]->thread % 32;
+  wait(Meeting::warp);
+  return votes;
+}
+
 uint64_t exchange(uint64_t value, int source_lane) {
   Fiber* self = block.current;
   self->sent = value;

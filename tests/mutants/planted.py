@@ -101,6 +101,11 @@ PLANTED = {
         ("if (held_ > 0) flush(nullptr, 0);", "held_ = 0;"),
         ("bring(0, held_ * columns_.size, ahead, ahead_count);", "bring(0, columns_.size, ahead, ahead_count);"),
     ],
+    "csrc/cpu/indexed_rows.cpp": [
+        ("each([&](int64_t p, int64_t index) { places[starts[index + 1]++] = p; });", "each([&](int64_t p, int64_t index) { places[--starts[index + 2]] = p; });\n    for (int64_t i = 1; i <= call.rows; ++i) starts[i] = starts[i + 1];"),
+        ("  std::fill(out, out + columns, T(0));\n", ""),
+        ("add(out + start, use_run(table, call.dtype, from + start * item, n, tile), n);", "add(out + start, use_run(table, call.dtype, from + start * item, n, tile), n / 16 * 16);"),
+    ],
     "csrc/cpu/lanes.h": [
         ("join(__builtin_shuffle(low, Places{8, 9, 10, 11, 12, 13, 14, 15,", "join(__builtin_shuffle(low, Places{8, 9, 10, 11, 12, 13, 15, 14,"),
         ("join(__builtin_shuffle(low, Places{1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14}));\n", ""),

@@ -69,6 +69,7 @@ CHECKS = {
                  "tests/test_chain.py", "tests/test_chain_bits.py"],
     "norms": ["-m", "pytest", "-q", "tests/test_batch_norm.py", "tests/test_row_norms.py",
               "tests/test_row_norm_sums.py"],
+    "indexed": ["-m", "pytest", "-q", "tests/test_indexed_rows.py", "-k", "order"],
     "layouts": ["-m", "pytest", "-q", "tests/test_layouts.py"],
     "values": ["-m", "pytest", "-q", "tests/test_special_values.py", "tests/test_gradients.py"],
     "sizes": ["-m", "pytest", "-q", "tests/test_sizes.py"],

@@ -63,6 +63,7 @@ def document(session, rows: list[dict[str, Any]]) -> dict[str, Any]:
             "best": session.copy.best,
             **{name: round(rate / 1e9, 2) for name, rate in session.copy.rates.items()},
         },
+        "read": round(session.copy.read_rate / 1e9, 2),
         "rows": rows,
     }
 

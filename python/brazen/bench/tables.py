@@ -226,9 +226,11 @@ def machine(results: Results) -> str:
     of, versions, copy = results.data["machine"], results.data["versions"], results.data["copy"]
     rates = ", ".join(f"{name} {rate:g}" for name, rate in copy.items() if name != "best")
     software = ", ".join(f"{name} {version}" for name, version in versions.items())
+    read = results.data.get("read")
+    reading = f" Reading alone: {read:g} GB/s." if read else ""
     return (
         f"{of['processor']} ({of['architecture']}, family {of['family']}), {of['threads']} threads, kernels {of['isa']}. {software}. "
-        f"B = {copy[copy['best']]:g} GB/s read plus written, the best of: {rates}."
+        f"B = {copy[copy['best']]:g} GB/s read plus written, the best of: {rates}.{reading}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy
 
+from ... import _core
 from ..._matmul import take_rows
 from ..layer import Layer
 from .dense import positive
@@ -13,8 +14,8 @@ from .dense import positive
 class Embedding(Layer):
     """y[…, :] = weight[x[…], :]: a learned row for each of `count` indices; the first layer of its network.
 
-    An index outside 0 … count - 1 is an error, on a device some row: reading one back would make the host wait. There, too, the
-    gradients of a row are added up in no fixed order, and so the last bits of a run may differ from those of another.
+    An index outside 0 … count - 1 is an error, on a device some row, which learns nothing from it: reading one back would
+    make the host wait. The gradients of a row are added up in the order of x.
     """
 
     integer_input = True
@@ -46,10 +47,8 @@ class Embedding(Layer):
 
         def backward(dy):
             if self.learns:
-                gradient = self.grads["weight"]
-                gradient[...] = 0
-                wide = dy.astype(gradient.dtype, copy=False)
-                xp.add.at(gradient, x.reshape(-1), wide.reshape(-1, self.units))
+                indices = x if x.dtype.name in ("int32", "int64", "uint8") else x.astype("int64")
+                _core.sum_rows(dy.reshape(-1, self.units), xp.ascontiguousarray(indices), self.grads["weight"])
 
         return y, backward
 
