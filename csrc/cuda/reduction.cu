@@ -2,9 +2,7 @@
 // Sums over rows in the order of formulas/reduction.h: a warp for each chunk, then a tree over the chunks.
 #include "../formulas/reduction.h"
 #include "index.h"
-#include "launch.h"
-#include "reduce.h"
-#include "vector.h"
+#include "partials.h"
 
 // A namespace with a name: an anonymous one would put the build folder's hash into the kernels' names.
 namespace brazen::cuda::sums {
@@ -12,16 +10,6 @@ namespace brazen::cuda::sums {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kLanes;
 constexpr int kOperands = 2;
-// Consecutive partials a block merges: eight a thread.
-constexpr int kPerThread = 8;
-constexpr int64_t kMerged = kThreads * kPerThread;
-
-struct Target {
-  double* partials;  // group-major, `chunks` a group; null where the sums are the results
-  char* results;
-  DType dtype;
-};
-
 // Kernel parameters, plain data.
 struct SumPass {
   int64_t groups, rows, chunks;
@@ -30,28 +18,8 @@ struct SumPass {
   int64_t strides[kOperands][kMaxDims];
   const char* data[kOperands];
   DType dtypes[kOperands];
-  Target target;
+  SumTarget target;
 };
-
-struct MergePass {
-  const double* partials;
-  int64_t count;   // a group's
-  int64_t blocks;  // a group's
-  Target target;   // `blocks` a group
-};
-
-__device__ __forceinline__ void store_sum(const Target& target, int64_t group, int64_t index, int64_t count,
-                                          double sum) {
-  if (target.partials) {
-    target.partials[group * count + index] = sum;
-    return;
-  }
-  if (target.dtype == DType::float64)
-    store_element(target.results + group * 8, target.dtype, sum);
-  else
-    store_element(target.results + group * (target.dtype == DType::float32 ? 4 : 2), target.dtype,
-                  static_cast<float>(sum));
-}
 
 // Neighbouring warps take neighbouring groups of one chunk: where groups are an array's fastest axis, they share lines.
 template <class Op, class T>
@@ -86,27 +54,6 @@ __global__ void __launch_bounds__(kThreads, 4) sum_chunks(const __grid_constant_
   if (lane == 0) store_sum(pass.target, group, chunk, pass.chunks, static_cast<double>(sum));
 }
 
-// One level of the tree of merge_chunks: 2,048 partials, aligned, to one. Those missing at the end count as +0.
-__global__ void __launch_bounds__(kThreads) merge_partials(const __grid_constant__ MergePass pass) {
-  __shared__ double warps[kWarps];
-  const int64_t group = blockIdx.x / pass.blocks, block = blockIdx.x % pass.blocks;
-  const int64_t first = block * kMerged + threadIdx.x * kPerThread;
-  double values[kPerThread];
-#pragma unroll
-  for (int i = 0; i < kPerThread; ++i)
-    values[i] = first + i < pass.count ? pass.partials[group * pass.count + first + i] : 0.0;
-#pragma unroll
-  for (int width = 1; width < kPerThread; width *= 2)
-#pragma unroll
-    for (int i = 0; i < kPerThread; i += 2 * width) values[i] += values[i + width];
-  double sum = merge_neighbours(values[0], kLanes);
-  if (threadIdx.x % kLanes == 0) warps[threadIdx.x / kLanes] = sum;
-  __syncthreads();
-  if (threadIdx.x >= kLanes) return;
-  sum = merge_neighbours(threadIdx.x < kWarps ? warps[threadIdx.x] : 0.0, kWarps);
-  if (threadIdx.x == 0) store_sum(pass.target, group, block, pass.blocks, sum);
-}
-
 using SumKernel = void (*)(SumPass);
 
 SumKernel sum_kernel(const ElementwiseCall& terms) {
@@ -129,34 +76,21 @@ void fill(SumPass& pass, const Layout& layout, int kept) {
   }
 }
 
-cudaError_t merge(const double* partials, double* spare, int64_t groups, int64_t count, const Target& results,
-                  void* stream) {
-  for (;;) {
-    const int64_t blocks = count > kMerged ? blocks_of(count, kMerged) : 1;
-    MergePass pass{partials, count, blocks, blocks > 1 ? Target{spare, nullptr, DType::float64} : results};
-    const cudaError_t error = launch(merge_partials, groups * blocks, kThreads, stream, pass);
-    if (error != cudaSuccess || blocks == 1) return error;
-    partials = spare, spare += groups * blocks, count = blocks;
-  }
-}
-
-cudaError_t reduce(SumKernel kernel, SumPass& pass, const Target& results, void* stream) {
-  if (pass.chunks == 0) return merge(nullptr, nullptr, pass.groups, 0, results, stream);
+cudaError_t reduce(SumKernel kernel, SumPass& pass, const SumTarget& results, void* stream) {
+  if (pass.chunks == 0) return merge_all(nullptr, nullptr, pass.groups, 0, results, stream);
   pass.target = results;
   const int64_t blocks = blocks_of(pass.groups * pass.chunks, kWarps);
   if (pass.chunks == 1) return launch(kernel, blocks, kThreads, stream, pass);
 
-  // All levels of the tree: each is at most 1/2,048 of the one before, plus one a group.
-  int64_t doubles = pass.groups * pass.chunks;
-  for (int64_t count = pass.chunks; count > kMerged;) doubles += pass.groups * (count = blocks_of(count, kMerged));
+  const int64_t doubles = pass.groups * pass.chunks + partials_above(pass.groups, pass.chunks);
   void* workspace = nullptr;
   cudaError_t error = cudaMallocAsync(&workspace, doubles * sizeof(double), static_cast<cudaStream_t>(stream));
   if (error != cudaSuccess) return error;
   double* partials = static_cast<double*>(workspace);
-  pass.target = {partials, nullptr, DType::float64};
+  pass.target = {partials, nullptr, DType::float64, 1.0};
   error = launch(kernel, blocks, kThreads, stream, pass);
   if (error == cudaSuccess)
-    error = merge(partials, partials + pass.groups * pass.chunks, pass.groups, pass.chunks, results, stream);
+    error = merge_all(partials, partials + pass.groups * pass.chunks, pass.groups, pass.chunks, results, stream);
   const cudaError_t freed = cudaFreeAsync(workspace, static_cast<cudaStream_t>(stream));
   return error == cudaSuccess ? freed : error;
 }
@@ -173,8 +107,8 @@ Status run(const ReductionCall& call, const Launch& where) {
     return refuse(where, "more than 2^31 blocks of rows; pass a part of the array at a time");
   const DeviceScope scope(where.device);
   if (scope.error() != cudaSuccess) return explain(scope.error(), where);
-  return explain(reduce(kernel, pass, {nullptr, static_cast<char*>(call.results), call.result_dtype}, where.stream),
-                 where);
+  return explain(
+      reduce(kernel, pass, {nullptr, static_cast<char*>(call.results), call.result_dtype, 1.0}, where.stream), where);
 }
 
 }  // namespace brazen::cuda::sums

@@ -152,10 +152,12 @@ struct LossRow {
       terms[1] = hinge_slope(terms[0]);
     });
     const T slope = T(factor), own_gradient = T(-sums.at[1] * factor);
-    each_column(columns, [&](int64_t column) {
-      const T excess = column == label ? T(0) : hinge_excess(logits.load(column), own, margin);
-      gradient.store(column, column == label ? own_gradient : hinge_slope(excess) * slope);
-    });
+    each_column(
+        columns, [&](int64_t column) { return logits.load(column); },
+        [&](int64_t column, T at) {
+          const T excess = column == label ? T(0) : hinge_excess(at, own, margin);
+          gradient.store(column, column == label ? own_gradient : hinge_slope(excess) * slope);
+        });
     return sums.at[0];
   }
 
@@ -203,19 +205,23 @@ struct LossRow {
     const T pull = T(pass.soft ? factor : pass.share * factor), own_pull = T(own * factor);
     // The label's logit may be overwritten below.
     __syncthreads();
-    each_column(columns, [&](int64_t column) {
-      const T e = exp_nonpositive(logits.load(column) - largest);
-      T result;
-      if (pass.soft)
-        result = cross_entropy_gradient(e, slope, target(column) * pull);
-      else if (column == label)
-        result = cross_entropy_gradient(e, slope, own_pull);
-      else if (!smooth)
-        result = e * slope;
-      else
-        result = cross_entropy_gradient(e, slope, pass.weighted ? weights.load(column) * pull : pull);
-      gradient.store(column, result);
-    });
+    each_column(
+        columns,
+        [&](int64_t column) {
+          const bool weighted = smooth && pass.weighted;
+          return TwoOf<T>{logits.load(column), pass.soft ? target(column) : (weighted ? weights.load(column) : T(1))};
+        },
+        [&](int64_t column, const TwoOf<T>& at) {
+          const T e = exp_nonpositive(at.first - largest);
+          T result;
+          if (pass.soft || (smooth && column != label))
+            result = cross_entropy_gradient(e, slope, at.second * pull);
+          else if (column == label)
+            result = cross_entropy_gradient(e, slope, own_pull);
+          else
+            result = e * slope;
+          gradient.store(column, result);
+        });
     return brazen::cross_entropy(sums, total);
   }
 };

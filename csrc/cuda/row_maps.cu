@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Rows to rows (softmax, its logarithm, sparsemax), and the losses of one number an element.
+#include "partials.h"
 #include "rows.h"
 
 namespace brazen::cuda::maps {
@@ -29,18 +30,21 @@ __global__ void __launch_bounds__(kBlock, 4) map_rows(const __grid_constant__ Ma
       threshold = T(sparsemax_threshold(sums.at[0], sums.at[1]));
       before = sums.at[1];
     }
-    each_column(columns, [&](int64_t column) { y.store(column, sparsemax(x.load(column) - largest, threshold)); });
+    each_column(
+        columns, [&](int64_t column) { return x.load(column); },
+        [&](int64_t column, T at) { y.store(column, sparsemax(at - largest, threshold)); });
     return;
   }
   const double total = sum_row<1, T>(columns, [&](int64_t column, T* term) {
                          term[0] = exp_nonpositive(x.load(column) - largest);
                        }).at[0];
   const T log_total = T(math::log(total)), factor = T(1.0 / total);
-  each_column(columns, [&](int64_t column) {
-    const T at = x.load(column);
-    y.store(column, pass.operation == kLogSoftmax ? log_softmax(at, largest, log_total)
-                                                  : exp_nonpositive(at - largest) * factor);
-  });
+  each_column(
+      columns, [&](int64_t column) { return x.load(column); },
+      [&](int64_t column, T at) {
+        y.store(column, pass.operation == kLogSoftmax ? log_softmax(at, largest, log_total)
+                                                      : exp_nonpositive(at - largest) * factor);
+      });
 }
 
 template <class T>
@@ -54,12 +58,14 @@ __global__ void __launch_bounds__(kBlock) map_gradients(const __grid_constant__ 
     terms[1] = outside ? T(0) : T(1);
   });
   const T sum = T(pass.operation == kSparsemax ? sums.at[0] / sums.at[1] : sums.at[0]);
-  each_column(columns, [&](int64_t column) {
-    const T grad = dy.load(column), value = y.load(column);
-    dx.store(column, pass.operation == kSoftmax      ? softmax_gradient(grad, value, sum)
-                     : pass.operation == kLogSoftmax ? log_softmax_gradient(grad, value, sum)
-                                                     : sparsemax_gradient(grad, value, sum));
-  });
+  each_column(
+      columns, [&](int64_t column) { return TwoOf<T>{dy.load(column), y.load(column)}; },
+      [&](int64_t column, const TwoOf<T>& of) {
+        const T grad = of.first, value = of.second;
+        dx.store(column, pass.operation == kSoftmax      ? softmax_gradient(grad, value, sum)
+                         : pass.operation == kLogSoftmax ? log_softmax_gradient(grad, value, sum)
+                                                         : sparsemax_gradient(grad, value, sum));
+      });
 }
 
 struct LossesPass {
@@ -82,13 +88,24 @@ __global__ void __launch_bounds__(kBlock) element_losses(const __grid_constant__
       gradient(pass.shape, pass.gradient, 0);
   const T factor = T(pass.factor);
   T lane = 0;
+  // The next element is under way while this one is computed.
+  struct Element {
+    T value, target, weight;
+  } next{};
+  const auto load = [&](int64_t i) {
+    const int64_t at = start + i;
+    return Element{x.load(at), targets.load(at), pass.weighted ? weights.load(at) : T(1)};
+  };
+  if (threadIdx.x % kLanes < n) next = load(threadIdx.x % kLanes);
 #pragma unroll 1
   for (int64_t i = threadIdx.x % kLanes; i < n; i += kLanes) {
     const int64_t at = start + i;
-    const T value = x.load(at), target = targets.load(at), weight = pass.weighted ? weights.load(at) : T(1);
+    const Element element = next;
+    if (i + kLanes < n) next = load(i + kLanes);
     LossOf<T> of{};
     ElementLosses::for_each<T>([&]<class Op>(int operation) {
-      if (operation == pass.operation) of = make<Op, T>(pass.parameters).of(value, target, weight);
+      if (operation == pass.operation)
+        of = make<Op, T>(pass.parameters).of(element.value, element.target, element.weight);
     });
     gradient.store(at, of.slope * factor);
     if (pass.losses) static_cast<T*>(pass.losses)[at] = of.loss;
@@ -97,26 +114,6 @@ __global__ void __launch_bounds__(kBlock) element_losses(const __grid_constant__
   if (!pass.partials) return;
   lane = add_lanes(lane);
   if (threadIdx.x % kLanes == 0) pass.partials[chunk] = static_cast<double>(lane);
-}
-
-struct MergeLossesPass {
-  double* partials;
-  int64_t count;
-  double factor;
-  void* result;
-};
-
-// The tree over the chunks, by one block: level after level, each half as long.
-template <class T>
-__global__ void __launch_bounds__(kBlock) merge_losses(const __grid_constant__ MergeLossesPass pass) {
-#pragma unroll 1
-  for (int64_t width = 1; width < pass.count; width *= 2) {
-#pragma unroll 1
-    for (int64_t i = 2 * width * threadIdx.x; i + width < pass.count; i += 2 * width * kBlock)
-      pass.partials[i] += pass.partials[i + width];
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) *static_cast<T*>(pass.result) = T((pass.count > 0 ? pass.partials[0] : 0.0) * pass.factor);
 }
 
 template <class T>
@@ -128,14 +125,15 @@ cudaError_t run(const ElementLossCall& call, LossesPass& pass, double factor, co
   }
   const cudaStream_t stream = static_cast<cudaStream_t>(where.stream);
   void* memory = nullptr;
-  cudaError_t error = cudaMallocAsync(&memory, (chunks + 1) * sizeof(double), stream);
+  cudaError_t error = cudaMallocAsync(&memory, (chunks + partials_above(1, chunks) + 1) * sizeof(double), stream);
   if (error != cudaSuccess) return error;
   pass.losses = nullptr, pass.partials = static_cast<double*>(memory);
   if (blocks) error = launch(element_losses<T>, blocks, kBlock, where.stream, pass);
-  if (error == cudaSuccess) {
-    MergeLossesPass merge{pass.partials, chunks, factor, call.losses};
-    error = launch(merge_losses<T>, 1, kBlock, where.stream, merge);
-  }
+  if (error == cudaSuccess)
+    error =
+        merge_all(pass.partials, pass.partials + chunks, 1, chunks,
+                  {nullptr, static_cast<char*>(call.losses), sizeof(T) == 8 ? DType::float64 : DType::float32, factor},
+                  where.stream);
   const cudaError_t freed = cudaFreeAsync(memory, stream);
   return error == cudaSuccess ? freed : error;
 }

@@ -30,7 +30,9 @@ __global__ void __launch_bounds__(kBlock) norm_rows(const __grid_constant__ Norm
       scale(pass.shape, pass.scale < 0 ? 0 : pass.scale, row), shift(pass.shape, pass.shift < 0 ? 0 : pass.shift, row),
       sum(pass.shape, pass.sum < 0 ? 0 : pass.sum, row), y(pass.shape, pass.output, row);
   if (pass.add >= 0) {
-    each_column(columns, [&](int64_t column) { sum.store(column, x.load(column) + add.load(column)); });
+    each_column(
+        columns, [&](int64_t column) { return TwoOf<T>{x.load(column), add.load(column)}; },
+        [&](int64_t column, const TwoOf<T>& of) { sum.store(column, of.first + of.second); });
     __syncthreads();
   }
   const RowView<T> input(pass.shape, pass.add >= 0 ? pass.sum : 0, row);
@@ -58,17 +60,25 @@ __global__ void __launch_bounds__(kBlock) norm_rows(const __grid_constant__ Norm
     if (pass.centred) static_cast<T*>(pass.means)[row] = statistics.center;
     static_cast<T*>(pass.deviations)[row] = statistics.deviation;
   }
-  each_column(columns, [&](int64_t column) {
-    const T value = normalized(input.load(column), statistics);
-    T result = value;
-    if (pass.scale >= 0 && pass.shift >= 0)
-      result = affine<false, true, true>(value, T(0), scale.load(column), shift.load(column));
-    else if (pass.scale >= 0)
-      result = affine<false, true, false>(value, T(0), scale.load(column), T(0));
-    else if (pass.shift >= 0)
-      result = affine<false, false, true>(value, T(0), T(0), shift.load(column));
-    y.store(column, result);
-  });
+  struct Element {
+    T value, scale, shift;
+  };
+  each_column(
+      columns,
+      [&](int64_t column) {
+        return Element{input.load(column), pass.scale >= 0 ? scale.load(column) : T(1),
+                       pass.shift >= 0 ? shift.load(column) : T(0)};
+      },
+      [&](int64_t column, const Element& at) {
+        T result = normalized(at.value, statistics);
+        if (pass.scale >= 0 && pass.shift >= 0)
+          result = affine<false, true, true>(result, T(0), at.scale, at.shift);
+        else if (pass.scale >= 0)
+          result = affine<false, true, false>(result, T(0), at.scale, T(0));
+        else if (pass.shift >= 0)
+          result = affine<false, false, true>(result, T(0), T(0), at.shift);
+        y.store(column, result);
+      });
 }
 
 template <class T>
@@ -115,7 +125,7 @@ __device__ __forceinline__ RowGradientSums sum_channels(const GradientsPass& pas
 #pragma unroll 1
   for (int64_t channel = 0; channel < a_row; ++channel) {
     const int64_t first = channel * pass.positions;
-    const Sums<2> own = sum_row<2, T, kShortTermsAtOnce<T>>(pass.positions, [&](int64_t position, T* terms) {
+    const Sums<2> own = sum_row<2, T>(pass.positions, [&](int64_t position, T* terms) {
       terms[0] = of.dy.load(first + position);
       terms[1] = terms[0] * of.xhat(first + position);
     });
@@ -140,17 +150,19 @@ __global__ void __launch_bounds__(kBlock, 4) norm_gradients(const __grid_constan
   if (pass.channels > 0) {
     sums = sum_channels(pass, of, row);
   } else {
-    const Sums<2> both = sum_row<2, T, kShortTermsAtOnce<T>>(columns, [&](int64_t column, T* terms) {
+    const Sums<2> both = sum_row<2, T>(columns, [&](int64_t column, T* terms) {
       terms[0] = of.grad(column);
       terms[1] = terms[0] * of.xhat(column);
     });
     sums = {both.at[0], both.at[1]};
   }
   const RowCorrection<T> correction = row_correction(sums, static_cast<double>(columns), of.deviation, norm.centred);
-  each_column(columns, [&](int64_t column) {
-    dx.store(column, corrected_grad(of.grad(column), of.x.load(column), of.center, of.deviation, correction.slope,
-                                    correction.base));
-  });
+  each_column(
+      columns, [&](int64_t column) { return TwoOf<T>{of.grad(column), of.x.load(column)}; },
+      [&](int64_t column, const TwoOf<T>& at) {
+        dx.store(column,
+                 corrected_grad(at.first, at.second, of.center, of.deviation, correction.slope, correction.base));
+      });
 }
 
 // A block for a chunk of rows of 32 columns: its warps take the chunk's lanes one after another, its threads are

@@ -61,16 +61,15 @@ struct RowView {
   int operand;
   char* base;
 
+  // Where there is no axis, its stride is 0.
   FORMULA RowView(const RowsShape& of, int k, int64_t row) : shape(of), operand(k), base(of.data[k]) {
-    if (of.row_axes == 0) return;
     int64_t offset = 0;
     locate<1>(static_cast<uint64_t>(row), 0, of.row_axes, of.row_extents, of.row_strides + k, &offset);
     base += offset;
   }
 
   FORMULA char* at(int64_t column) const {
-    if (shape.column_axes == 0) return base;
-    if (shape.column_axes == 1) return base + column * shape.column_strides[operand][0];
+    if (shape.column_axes <= 1) return base + column * shape.column_strides[operand][0];
     int64_t offset = 0;
     locate<1>(static_cast<uint64_t>(column), 0, shape.column_axes, shape.column_extents, shape.column_strides + operand,
               &offset);
@@ -87,6 +86,27 @@ __device__ __forceinline__ void each_column(int64_t columns, Body&& body) {
 #pragma unroll 1
   for (int64_t column = threadIdx.x; column < columns; column += blockDim.x) body(column);
 }
+
+// The same of what load(column) found: body(column, value), while the load of the thread's next column is under way. So
+// what body writes may lie over what load reads, element for element.
+template <class Load, class Body>
+__device__ __forceinline__ void each_column(int64_t columns, Load&& load, Body&& body) {
+  decltype(load(int64_t{0})) value{};
+  int64_t before = -1;
+#pragma unroll 1
+  for (int64_t column = threadIdx.x; before < columns; column += blockDim.x) {
+    decltype(load(int64_t{0})) next{};
+    if (column < columns) next = load(column);
+    if (before >= 0) body(before, value);
+    value = next, before = column;
+  }
+}
+
+// Two elements of a column.
+template <class T>
+struct TwoOf {
+  T first, second;
+};
 
 // Some float64 numbers that merge as one.
 template <int count>
@@ -201,7 +221,15 @@ template <class T>
 __device__ __forceinline__ T largest_of(const RowView<T>& x, int64_t columns) {
   __shared__ T warps[kRowWarps];
   T best = lowest<T>();
-  each_column(columns, [&](int64_t column) { best = larger(x.load(column), best); });
+#pragma unroll 1
+  for (int64_t first = threadIdx.x; first < columns; first += kShortTermsAtOnce<T> * blockDim.x) {
+    T of[kShortTermsAtOnce<T>];
+#pragma unroll
+    for (int i = 0; i < kShortTermsAtOnce<T>; ++i)
+      of[i] = first + i * blockDim.x < columns ? x.load(first + i * blockDim.x) : lowest<T>();
+#pragma unroll
+    for (int i = 0; i < kShortTermsAtOnce<T>; ++i) best = larger(of[i], best);
+  }
 #pragma unroll
   for (int offset = kLanes / 2; offset > 0; offset /= 2) best = larger(__shfl_xor_sync(kAllLanes, best, offset), best);
   if (threadIdx.x % kLanes == 0) warps[threadIdx.x / kLanes] = best;

@@ -3,10 +3,14 @@
 // here.
 #pragma once
 
+// FORMULA_ONCE is what a kernel calls: of dozens of rules' coefficients, made once a step, the copies would be the
+// largest kernel of all.
 #ifdef __CUDACC__
 #define FORMULA __host__ __device__ __forceinline__
+#define FORMULA_ONCE inline __host__ __device__ __noinline__
 #else
 #define FORMULA [[gnu::always_inline]] inline
+#define FORMULA_ONCE FORMULA
 #endif
 
 // Names the instruction set a translation unit is compiled for. The linker merges inline functions of

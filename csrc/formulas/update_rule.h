@@ -35,7 +35,7 @@ struct StepMemory {
 };
 
 // x^n by squaring: a fixed sequence of multiplications, so the bits are the same everywhere.
-FORMULA double power(double x, double n) {
+FORMULA_ONCE double power(double x, double n) {
   double result = 1.0;
   for (uint64_t rest = static_cast<uint64_t>(n); rest; rest >>= 1) {
     if (rest & 1) result *= x;
@@ -44,7 +44,7 @@ FORMULA double power(double x, double n) {
   return result;
 }
 
-FORMULA double real_power(double x, double exponent) {
+FORMULA_ONCE double real_power(double x, double exponent) {
   return exponent == 0 ? 1.0 : math::exp(exponent * math::log(x));
 }
 
