@@ -313,7 +313,7 @@ int Pass::inputs_at(int64_t index, const char** ahead) const {
   const Place at = place(index);
   int found = 0;
   for (int k = 0; k < inputs_; ++k)
-    if (arrays_[k].is_run()) ahead[found++] = address(arrays_[k], at);
+    if (arrays_[k].is_run() && !repeats(*arrays_[k].operand)) ahead[found++] = address(arrays_[k], at);
   return found;
 }
 

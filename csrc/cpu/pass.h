@@ -111,6 +111,8 @@ class Pass {
   char* address(const Array& array, const Place& at) const;
   int wanted_next(const Place& at, int64_t n, int64_t end, int64_t beyond, const char** ahead) const;
   int inputs_at(int64_t index, const char** ahead) const;
+  // Every row is the same: it stays in the caches.
+  bool repeats(const Operand& operand) const { return layout_.ndim > 1 && operand.strides[0] == 0; }
   void store(const Array& array, const Place& at, int64_t n, const void* tile, void* narrow_tile,
              const char* const* ahead, int ahead_count) const;
   // `spare`: the tile for narrow elements and the chain's.

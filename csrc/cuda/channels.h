@@ -97,7 +97,7 @@ FORMULA void load_row(const SumPass& pass, int64_t channel, int64_t row, T* valu
 template <class Pass, class Sums, class T = decltype(Sums::about)>
 __device__ __forceinline__ void add_rows(const Pass& pass, int64_t channel, int64_t start, int64_t n, int lane,
                                          Sums& sums) {
-  constexpr int unrolled = Pass::unrolled;
+  constexpr int unrolled = sizeof(T) == sizeof(float) ? Pass::unrolled : 1;  // no speed is asked of float64
 #pragma unroll 1
   for (int64_t row = lane; row < n; row += unrolled * kLanes) {
     T values[unrolled][Sums::operands];
