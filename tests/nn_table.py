@@ -70,6 +70,10 @@ EXAMPLES = {
     "AveragePool2D": (lambda: [nn.AveragePool2D(3, stride=2, padding=1)], (2, 5, 6)),
     "AveragePool2D of pixels": (lambda: [nn.AveragePool2D(2, 1, (1, 0), count_padding=False)], (2, 4, 3)),
     "AveragePool2D channels last": (lambda: [nn.AveragePool2D((1, 2), layout="NHWC")], (3, 4, 2)),
+    "Embeddings side by side": (
+        lambda: [nn.Concat([nn.Embedding(7, 3), nn.Embedding(7, 2)]), nn.Flatten(), nn.Dense(2)],
+        (4,),
+    ),
     "Embedding": (lambda: [nn.Embedding(7, 3), nn.Flatten(), nn.Dense(2)], (4,)),
 }
 
@@ -84,7 +88,7 @@ def sample_input(name, numpy, dtype="float64", batch=BATCH, seed=0):
     """A batch it takes: indices for an Embedding."""
     _, shape = EXAMPLES[name]
     generator = numpy.random.default_rng(seed)
-    if name == "Embedding":
+    if name.startswith("Embedding"):
         return generator.integers(0, 7, (batch, *shape))
     return generator.normal(size=(batch, *shape)).astype(dtype)
 

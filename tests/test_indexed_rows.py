@@ -14,7 +14,17 @@ from test_cuda_emulated import cupy  # noqa: F401
 from tolerance import DTYPES, same_bits
 
 # Rows, columns and positions: none, a few, beyond a tile, a chunk, a warp's rows, and one index for most positions.
-SIZES = [(5, 3, 0), (1, 1, 1), (7, 4, 40), (3, 130, 9), (300, 129, 500), (70_000, 1, 300), (40, 1500, 200)]
+# The last two: several rows and several tiles of a warp, and as many rows as a warp ever takes.
+SIZES = [
+    (5, 3, 0),
+    (1, 1, 1),
+    (7, 4, 40),
+    (3, 130, 9),
+    (300, 129, 500),
+    (40, 1500, 200),
+    (5000, 300, 150),
+    (300_000, 1, 250),
+]
 
 
 def wide(dtype):
@@ -25,8 +35,10 @@ def drawn(rows, columns, positions, dtype, index_dtype="int64"):
     """Numbers whose sums depend on their order, and indices of which one is frequent and some lie outside."""
     rng = np.random.default_rng(rows + columns)
     x = (rng.standard_normal((positions, columns)) * 10.0 ** rng.integers(-3, 4, (positions, 1))).astype(DTYPES[dtype])
-    indices = np.where(rng.random(positions) < 0.3, rows // 2, rng.integers(-2, rows + 2, positions))
-    return x, np.clip(indices, 0, 255).astype("uint8") if index_dtype == "uint8" else indices.astype(index_dtype)
+    near = rows // 2 + rng.integers(-20, 20, positions)  # neighbours take turns
+    anywhere = rng.integers(-2, rows + 2, positions)
+    indices = np.choose(rng.integers(0, 3, positions), [np.full(positions, rows // 2), near, anywhere])
+    return x, (indices % 256).astype("uint8") if index_dtype == "uint8" else indices.astype(index_dtype)
 
 
 def one_by_one(x, indices, rows):
@@ -72,6 +84,7 @@ def test_emulated_cuda(cupy, dtype, index_dtype):  # noqa: F811
         ({"x": np.zeros((4, 6), "float32")[:, ::2]}, ValueError, "x is not contiguous"),
         ({"out": np.zeros((3, 3))}, TypeError, "out has dtype float64"),
         ({"out": np.zeros(3, "float32")}, ValueError, r"expected \(rows, columns\)"),
+        ({"x": np.zeros(49, "uint8")[1:].view("float32").reshape(4, 3)}, ValueError, "x does not lie at a multiple"),
     ],
 )
 def test_errors(change, error, text):

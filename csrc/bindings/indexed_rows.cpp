@@ -10,6 +10,8 @@ namespace {
 
 void require_contiguous(const ArrayView& view, Argument argument) {
   if (!view.c_contiguous) throw ValueMismatch(argument + "is not contiguous; pass ascontiguousarray of it");
+  if (reinterpret_cast<uintptr_t>(view.data) % itemsize(view.dtype))
+    throw ValueMismatch(argument + "does not lie at a multiple of its elements' size; pass a copy of it");
 }
 
 // out (rows, columns), of the compute type of x (positions, columns); indices has any shape of that many positions.

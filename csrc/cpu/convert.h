@@ -17,24 +17,29 @@ namespace brazen::cpu {
 inline namespace BRAZEN_TARGET {
 namespace {
 
-// 64 bytes in registers.
-#if defined(__AVX512F__)
-using Line = __m512i;
+constexpr size_t kLineBytes = 64;
+
+// A line of the caches in vector registers.
+#if defined(__AVX512BW__)
+using Vector = __m512i;
+#elif defined(__AVX__)
+using Vector = __m256i;
+#elif defined(__x86_64__)
+using Vector = __m128i;
 #else
-struct Line {
-  alignas(64) char bytes[64];
+struct Vector {
+  char bytes[kLineBytes];
 };
 #endif
-constexpr size_t kLineBytes = 64, kLineHalves = kLineBytes / sizeof(uint16_t);
+struct Line {
+  static constexpr size_t parts = kLineBytes / sizeof(Vector);
+  Vector part[parts];
+};
 
-inline Line load_line(const void* from) {
-#if defined(__AVX512F__)
-  return _mm512_loadu_si512(from);
-#else
+inline Line load_line(const char* from) {
   Line line;
-  memcpy(&line, from, sizeof(line));
+  for (size_t i = 0; i < Line::parts; ++i) memcpy(&line.part[i], from + i * sizeof(Vector), sizeof(Vector));
   return line;
-#endif
 }
 
 void widen_bfloat16(const uint16_t* from, float* to, size_t n) {
@@ -61,10 +66,8 @@ inline __m512i rounded_bfloat16(const float* from) {
   const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
   return _mm512_mask_mov_epi32(rounded, is_nan, _mm512_set1_epi32(0x7fc00000));
 }
-#endif
 
-#if defined(__AVX512BW__)
-inline Line bfloat16_line(const float* from) {
+inline __m512i bfloat16_line(const float* from) {
   alignas(64) static constexpr uint16_t kUpperWords[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
                                                            23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
                                                            45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
@@ -76,7 +79,8 @@ inline Line bfloat16_line(const float* from) {
 void narrow_bfloat16(const float* from, uint16_t* to, size_t n) {
   size_t i = 0;
 #if defined(__AVX512BW__)
-  for (; i + kLineHalves <= n; i += kLineHalves) _mm512_storeu_si512(to + i, bfloat16_line(from + i));
+  constexpr size_t kHalves = kLineBytes / sizeof(uint16_t);
+  for (; i + kHalves <= n; i += kHalves) _mm512_storeu_si512(to + i, bfloat16_line(from + i));
 #endif
 #pragma GCC ivdep
   for (; i < n; ++i) to[i] = to_bfloat16(from[i]);
@@ -84,7 +88,7 @@ void narrow_bfloat16(const float* from, uint16_t* to, size_t n) {
 
 void widen_float16(const uint16_t* from, float* to, size_t n) {
   size_t i = 0;
-#if defined(__AVX512F__)
+#if defined(__AVX512BW__)
   for (; i + 16 <= n; i += 16)
     _mm512_storeu_ps(to + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
 #elif defined(__F16C__)
@@ -94,7 +98,7 @@ void widen_float16(const uint16_t* from, float* to, size_t n) {
   for (; i < n; ++i) to[i] = from_float16(from[i]);
 }
 
-#if defined(__AVX512F__)
+#if defined(__AVX512BW__)
 inline __m256i rounded_float16(const float* from) {
   const __m512 x = _mm512_loadu_ps(from);
   const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
@@ -102,14 +106,14 @@ inline __m256i rounded_float16(const float* from) {
   return _mm512_cvtps_ph(canonical, _MM_FROUND_TO_NEAREST_INT);
 }
 
-inline Line float16_line(const float* from) {
+inline __m512i float16_line(const float* from) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(rounded_float16(from)), rounded_float16(from + 16), 1);
 }
 #endif
 
 void narrow_float16(const float* from, uint16_t* to, size_t n) {
   size_t i = 0;
-#if defined(__AVX512F__)
+#if defined(__AVX512BW__)
   for (; i + 16 <= n; i += 16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), rounded_float16(from + i));
 #elif defined(__F16C__)
   const __m256 quiet = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
@@ -124,19 +128,18 @@ void narrow_float16(const float* from, uint16_t* to, size_t n) {
 
 // A line past the caches.
 inline void stream_line(char* to, const Line& line) {
-#if defined(__AVX512F__)
-  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), line);
+  for (size_t i = 0; i < Line::parts; ++i) {
+    Vector* at = reinterpret_cast<Vector*>(to) + i;
+#if defined(__AVX512BW__)
+    _mm512_stream_si512(at, line.part[i]);
 #elif defined(__AVX__)
-  for (size_t i = 0; i < kLineBytes; i += 32)
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i),
-                        _mm256_load_si256(reinterpret_cast<const __m256i*>(line.bytes + i)));
+    _mm256_stream_si256(at, line.part[i]);
 #elif defined(__x86_64__)
-  for (size_t i = 0; i < kLineBytes; i += 16)
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
-                     _mm_load_si128(reinterpret_cast<const __m128i*>(line.bytes + i)));
+    _mm_stream_si128(at, line.part[i]);
 #else
-  memcpy(to, &line, kLineBytes);
+    *at = line.part[i];
 #endif
+  }
 }
 
 inline void fetch(const char* from) {
@@ -172,24 +175,32 @@ void stream(void* to, const void* from, size_t bytes, const char* const* ahead, 
       [&](size_t at) { return load_line(source + at); });
 }
 
-// Of float32 that is narrowed on the way.
+// Of float32 that is narrowed on the way: a line at a time in registers, or some of them in L1.
 template <DType format>
 void stream_narrow(void* to, const float* from, size_t n, const char* const* ahead, int ahead_count) {
   constexpr size_t item = sizeof(uint16_t);
   const auto narrow = format == DType::bfloat16 ? narrow_bfloat16 : narrow_float16;
-  stream_lines(
-      static_cast<char*>(to), n * item, ahead, ahead_count,
-      [&](size_t at, size_t bytes) { narrow(from + at / item, static_cast<uint16_t*>(to) + at / item, bytes / item); },
-      [&](size_t at) {
-        const float* wide = from + at / item;
+  uint16_t* target = static_cast<uint16_t*>(to);
 #if defined(__AVX512BW__)
-        return format == DType::bfloat16 ? bfloat16_line(wide) : float16_line(wide);
+  const auto copy = [&](size_t at, size_t bytes) { narrow(from + at / item, target + at / item, bytes / item); };
+  const auto line = [&](size_t at) {
+    const float* wide = from + at / item;
+    return Line{{format == DType::bfloat16 ? bfloat16_line(wide) : float16_line(wide)}};
+  };
+  stream_lines(static_cast<char*>(to), n * item, ahead, ahead_count, copy, line);
 #else
-        Line line;
-        narrow(wide, reinterpret_cast<uint16_t*>(line.bytes), kLineHalves);
-        return line;
+  constexpr size_t kTile = 1024;
+  constexpr int kMost = 8;  // more inputs than that are not fetched
+  alignas(kLineBytes) uint16_t tile[kTile];
+  const char* fetched[kMost];
+  const int count = ahead_count < kMost ? ahead_count : kMost;
+  for (size_t done = 0; done < n; done += kTile) {
+    const size_t length = n - done < kTile ? n - done : kTile;
+    for (int k = 0; k < count; ++k) fetched[k] = ahead[k] + done * item;
+    narrow(from + done, tile, length);
+    stream(target + done, tile, length * item, fetched, count);
+  }
 #endif
-      });
 }
 
 void stream_fence() {

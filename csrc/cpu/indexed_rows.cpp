@@ -33,7 +33,10 @@ struct Sorted {
     each([&](int64_t, int64_t index) { ++starts[index + 2]; });
     for (int64_t i = 2; i <= call.rows + 1; ++i) starts[i] += starts[i - 1];
     places.resize(starts[call.rows + 1]);
-    each([&](int64_t p, int64_t index) { places[starts[index + 1]++] = p; });
+    const int64_t room = static_cast<int64_t>(places.size());  // another thread may have changed the indices meanwhile
+    each([&](int64_t p, int64_t index) {
+      if (starts[index + 1] < room) places[starts[index + 1]++] = p;
+    });
   }
 };
 

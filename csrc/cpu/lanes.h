@@ -13,11 +13,12 @@ namespace {
 
 enum class Merged { sum, largest };
 
-// Of 32 lanes, halves first, within registers: through memory it took longer than the sums of a chunk themselves. Every
-// lane takes part to the end, only the first is read.
+// Of 32 lanes, halves first, within registers: through memory it took longer than the sums of a chunk themselves (AVX2
+// still takes the largest one by one). Every lane takes part to the end, only the first is read.
 template <Merged result, class T>
 FORMULA T merge(const T* lanes) {
   constexpr int half = kLanes / 2;
+  static_assert(half == 16, "the places below are written out");
   typedef T Half __attribute__((vector_size(half * sizeof(T))));
   using Place = typename math::bits_of<T>::type;
   typedef Place Places __attribute__((vector_size(half * sizeof(Place))));

@@ -42,7 +42,8 @@ __device__ __forceinline__ void store_sum(const SumTarget& target, int64_t group
                   static_cast<float>(result));
 }
 
-// One level of the tree: 2,048 partials, aligned, to one. Those missing at the end count as +0.
+// One level of the tree: 2,048 partials, aligned, to one. Those missing at the end count as +0. A template, so that the
+// units which include it may be compiled one by one.
 template <int per_thread>
 __global__ void __launch_bounds__(kMergeThreads) merge_partials(const __grid_constant__ MergePass pass) {
   __shared__ double warps[kMergeWarps];

@@ -11,7 +11,7 @@ namespace brazen::cuda {
 
 inline constexpr unsigned kAllLanes = 0xffffffffu;
 
-// The lanes of a chunk: halves first, as merge_lanes. Every lane gets the sum.
+// The lanes of a chunk: halves first, as the CPU's merge_lanes. Every lane gets the sum.
 template <class T>
 __device__ __forceinline__ T add_lanes(T value) {
 #pragma unroll

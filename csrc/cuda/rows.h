@@ -61,7 +61,7 @@ struct RowView {
   int operand;
   char* base;
 
-  // Where there is no axis, its stride is 0.
+  // Where there is no axis, its stride is 0: a pass is cleared before it is filled in.
   FORMULA RowView(const RowsShape& of, int k, int64_t row) : shape(of), operand(k), base(of.data[k]) {
     int64_t offset = 0;
     locate<1>(static_cast<uint64_t>(row), 0, of.row_axes, of.row_extents, of.row_strides + k, &offset);

@@ -102,7 +102,7 @@ PLANTED = {
         ("bring(0, held_ * columns_.size, ahead, ahead_count);", "bring(0, columns_.size, ahead, ahead_count);"),
     ],
     "csrc/cpu/indexed_rows.cpp": [
-        ("each([&](int64_t p, int64_t index) { places[starts[index + 1]++] = p; });", "each([&](int64_t p, int64_t index) { places[--starts[index + 2]] = p; });\n    for (int64_t i = 1; i <= call.rows; ++i) starts[i] = starts[i + 1];"),
+        ("      if (starts[index + 1] < room) places[starts[index + 1]++] = p;\n    });", "      places[--starts[index + 2]] = p;\n    });\n    for (int64_t i = 1; i <= call.rows; ++i) starts[i] = starts[i + 1];"),
         ("  std::fill(out, out + columns, T(0));\n", ""),
         ("add(out + start, use_run(table, call.dtype, from + start * item, n, tile), n);", "add(out + start, use_run(table, call.dtype, from + start * item, n, tile), n / 16 * 16);"),
     ],
@@ -125,7 +125,7 @@ PLANTED = {
         ("for (; i < n; ++i) to[i] = to_float16(from[i]);", "for (; i < n; ++i) to[i] = uint16_t(to_float16(from[i]) + 1);"),
         ("_mm256_cvtps_ph(canonical, _MM_FROUND_TO_NEAREST_INT)", "_mm256_cvtps_ph(canonical, _MM_FROUND_TO_ZERO)"),
         ("  copy(done, bytes - done);\n", ""),
-        ("narrow(from + at / item, static_cast<uint16_t*>(to) + at / item, bytes / item)", "narrow(from + at / item, static_cast<uint16_t*>(to), bytes / item)"),
+        ("narrow(from + done, tile, length);", "narrow(from + done, tile, length & ~size_t(1));"),
     ],
     "csrc/cpu/kernels.cpp": [
         ("EACH_ELEMENT dx[i] = dy[i] * op.derivative(x[i]);", "EACH_ELEMENT dx[i] = op.derivative(dy[i] * x[i]);"),

@@ -11,6 +11,11 @@ from ..layer import Layer
 from .dense import positive
 
 
+def in_one_run(xp, array):
+    """The array, contiguous and aligned; a copy where it is not."""
+    return numpy.require(array, requirements="CA") if xp is numpy else xp.ascontiguousarray(array)
+
+
 class Embedding(Layer):
     """y[…, :] = weight[x[…], :]: a learned row for each of `count` indices; the first layer of its network.
 
@@ -47,8 +52,10 @@ class Embedding(Layer):
 
         def backward(dy):
             if self.learns:
-                indices = x if x.dtype.name in ("int32", "int64", "uint8") else x.astype("int64")
-                _core.sum_rows(dy.reshape(-1, self.units), xp.ascontiguousarray(indices), self.grads["weight"])
+                indices = x if x.dtype in ("int32", "int64", "uint8") else x.astype("int64")
+                _core.sum_rows(
+                    in_one_run(xp, dy.reshape(-1, self.units)), in_one_run(xp, indices), self.grads["weight"]
+                )
 
         return y, backward
 
