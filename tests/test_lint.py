@@ -119,7 +119,7 @@ def test_nothing_unfinished_and_no_machine():
 
 
 # Macros that live on: what formulas are written with, what crosses the C ABI, what a test lowers from the command line.
-LASTING = {"FORMULA", "BRAZEN_ABI", "BRAZEN_TARGET", "BRAZEN_MAX_UNITS"}
+LASTING = {"FORMULA", "FORMULA_ONCE", "BRAZEN_ABI", "BRAZEN_TARGET", "BRAZEN_MAX_UNITS"}
 
 
 @pytest.mark.parametrize(
