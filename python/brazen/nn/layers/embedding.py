@@ -13,7 +13,7 @@ from .dense import positive
 
 def in_one_run(xp, array):
     """The array, contiguous and aligned; a copy where it is not."""
-    return numpy.require(array, requirements="CA") if xp is numpy else xp.ascontiguousarray(array)
+    return numpy.require(array, requirements=["C", "A"]) if xp is numpy else xp.ascontiguousarray(array)
 
 
 class Embedding(Layer):
