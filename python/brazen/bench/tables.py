@@ -209,8 +209,8 @@ def not_on_a_gpu() -> str:
 
 
 def _operations() -> list[str]:
-    """Every operation with a kernel of its own, by its first name; layers whose windows have one."""
-    found = ["nn.Conv2D", "nn.MaxPool2D", "nn.AveragePool2D"]
+    """Every operation with a kernel of its own, by its first name; layers which have one."""
+    found = ["nn.Conv2D", "nn.MaxPool2D", "nn.AveragePool2D", "nn.Embedding"]
     for name in brazen.ops.__all__:
         operation = getattr(brazen, name)
         lists_names = inspect.isfunction(operation) and not inspect.signature(operation).parameters
