@@ -152,7 +152,9 @@ bool gathered(const Layout& layout) { return layout.ndim > 2 && layout.shape[lay
 // Then the thread that stores one channel fetches another, which is some thread's next.
 int64_t beyond(const Layout& layout) { return gathered(layout) ? thread_count() * row_count(layout) : 0; }
 
-// The second pass over a channel finds in the thread's caches what the first one read.
+// The second pass over a channel finds in the thread's caches what the first one read. Past these sizes it is no
+// quicker than two passes over memory (whole runs: 1 MB of them 0.8 to 0.95 times as fast); gathered ones gain beyond,
+// up to 3 MB here, but a core's share of L3 is rarely larger.
 int64_t slab_bytes(const Layout& layout) { return gathered(layout) ? 2 << 20 : 768 << 10; }
 
 bool fits_slabs(const Layout& layout, int arrays) {

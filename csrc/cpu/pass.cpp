@@ -296,7 +296,7 @@ char* Pass::address(const Array& array, const Place& at) const {
   return array.base + offset + row * strides[0];
 }
 
-// What memory is asked for while a tile is stored: the inputs of the one after it, and those of another thread's.
+// What memory is asked for while a tile is stored: the inputs of one further on, and of another thread's.
 int Pass::wanted_next(const Place& at, int64_t n, int64_t end, int64_t beyond, const char** ahead) const {
   if (!streams_) return 0;
   // A tile of 16 bits is half as many bytes: the second next is as far off.

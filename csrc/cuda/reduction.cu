@@ -10,6 +10,7 @@ namespace brazen::cuda::sums {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kLanes;
 constexpr int kOperands = 2;
+
 // Kernel parameters, plain data.
 struct SumPass {
   int64_t groups, rows, chunks;
